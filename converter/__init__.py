@@ -1,0 +1,17 @@
+"""kconvert: Keras models as PyTorch models and back, with the proof that they answer alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from converter import errors
+
+__all__ = ["convert", "errors"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "convert":
+        from converter.api import convert
+
+        return convert
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

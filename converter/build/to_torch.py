@@ -1,0 +1,291 @@
+"""The settled graph as a PyTorch source file and its state dict. The text is the model: what runs is this file."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.build import torch_parts
+from converter.build.names import Namespace, class_name, module_attributes, parameters
+from converter.build.torch_class import Assign, ClassText, merged
+from converter.build.torch_forward import Forward
+from converter.build.torch_text import Text, literal
+from converter.build.view import Item, NodeView, items_of
+from converter.errors import Item as Missing
+from converter.errors import Unsupported
+from converter.graph.graph import Origin, array, dims, origin
+from converter.ops import base
+from converter.ops.records import Literal, Module, Record
+
+
+@dataclass(frozen=True)
+class Weight:
+    """One entry of the state dict: its key, its numbers, and where they come from (None: a constant)."""
+
+    key: str
+    data: np.ndarray
+    origin: Origin | None
+    trainable: bool
+
+
+@dataclass
+class TorchSource:
+    """A generated file: its text, its weights in the order of the state dict, and forward's parameter names."""
+
+    text: str
+    weights: list[Weight]
+    inputs: list[str]
+
+
+def check(graph: ir.Graph) -> None:
+    """Raise Unsupported with every node that has no PyTorch form."""
+    missing: list[Missing] = []
+    for node in graph:
+        cls = base.class_of(node)
+        where = node.metadata_props.get("kconvert.layer") or node.name or ""
+        if cls is None or not cls.targets()[0]:
+            missing.append(Missing(where, node.op_type, "this operator has no PyTorch form."))
+    if missing:
+        raise Unsupported(missing)
+
+
+def write(graph: ir.Graph, outputs: Any, names: Sequence[str], title: str) -> TorchSource:
+    """The file for a settled graph.
+
+    `outputs` is the structure that forward returns, with positions into the graph's outputs; `names` are the source's
+    names of the inputs; `title` becomes the file's first line.
+    """
+    check(graph)
+    return _Writer(graph, outputs, names, title).source()
+
+
+class _Writer:
+    """Knows every class of the file and every weight; the forward methods ask it for attributes."""
+
+    def __init__(self, graph: ir.Graph, outputs: Any, names: Sequence[str], title: str) -> None:
+        self.graph = graph
+        self.outputs = outputs
+        self.title = title
+        self.weights: dict[str, Weight] = {}
+        self.parts: list[str] = []
+        self.spaces: dict[str, Namespace] = {}
+        self.known: dict[Any, str] = {}
+        self.root = ClassText("Model", "")
+        self.scopes: dict[str, ClassText] = {"": self.root}
+        spaces = Namespace(parameters())
+        self.inputs = [spaces.take(n, "x") for n in names]
+        self.views = {id(node): NodeView(node) for node in graph}
+        self.records = {key: view.record("torch") for key, view in self.views.items()}
+
+    def source(self) -> TorchSource:
+        """Write everything."""
+        items = items_of(list(self.graph))
+        self._register(items)
+        forward = Forward(self, "", items, dict(zip(self.graph.inputs, self.inputs, strict=True)))
+        lines = forward.lines(list(self.graph.outputs))
+        names = [forward.value(v, 0) for v in self.graph.outputs]
+        self.root.forward = _method(self.inputs, lines, *_returned(self.outputs, names))
+        return TorchSource(self._file(), list(self.weights.values()), self.inputs)
+
+    # What forward methods ask for ----------------------------------------------------------------------------------
+
+    def view(self, node: ir.Node) -> NodeView:
+        return self.views[id(node)]
+
+    def record(self, node: ir.Node) -> Record:
+        return self.records[id(node)]
+
+    def part(self, name: str) -> None:
+        """A helper that the file must define."""
+        if name not in self.parts:
+            self.parts.append(name)
+
+    def nested(self, item: Item) -> str | None:
+        """The attribute path of the class that does what a nested call does; None where no class does just that."""
+        return self.known.get(("call", id(item.nodes[0])))
+
+    def module(self, view: NodeView, record: Module) -> str:
+        """The attribute path of a module; the same record of the same layer is constructed once."""
+        scope = self.scopes[scope_path(view.place.scope)]
+        kwargs = tuple((k, repr(v)) for k, v in record.kwargs.items())
+        weights = tuple((k, id(v)) for k, v in record.weights.items())
+        key = (scope.prefix, view.place.path, view.role, record.cls, record.args, kwargs, weights)
+        if key in self.known:
+            return self.known[key]
+        layer = local_name(view)
+        attribute = scope.attributes.take(layer if view.own else f"{layer}_{view.role}")
+        self.known[key] = scope.prefix + attribute
+        if "." not in record.cls:
+            self.part(record.cls)
+        fixed = []
+        for name, value in record.weights.items():
+            known = origin(value)
+            buffer = name in record.buffers
+            trainable = not buffer and name not in record.frozen and (known is None or known.trainable)
+            if not buffer and not trainable:
+                fixed.append(name)
+            self._weight(f"{scope.prefix}{attribute}.{name}", array(value), known, trainable)
+        for name, data in record.fill.items():
+            self._weight(f"{scope.prefix}{attribute}.{name}", np.asarray(data), None, False)
+        every = [name for name in record.weights if name not in record.buffers]
+        whole = bool(fixed) and fixed == every
+        after = ["requires_grad_(False)"] if whole else [f"{name}.requires_grad_(False)" for name in fixed]
+        scope.init.append(Assign(attribute, record.cls, record.args, dict(record.kwargs), after))
+        return scope.prefix + attribute
+
+    def loose(self, view: NodeView, value: ir.Value) -> str:
+        """The attribute path of a weight or constant that belongs to no module."""
+        scope = self.scopes[scope_path(view.place.scope)]
+        if id(value) in self.known:
+            return self.known[id(value)]
+        known = origin(value)
+        data = value.meta.get(base.EXACT, array(value))
+        own = known.path.rsplit("/", 1)[-1] if known is not None else "constant"
+        attribute = scope.attributes.take(f"{local_name(view)}_{own}")
+        self.known[id(value)] = scope.prefix + attribute
+        kind = {} if data.dtype == np.float32 else {"dtype": Literal(f"torch.{data.dtype}")}
+        trainable = known is not None and known.trainable
+        cls = "nn.Parameter" if known is not None and (known.trainable or not view.trainable) else "buffer"
+        after = [] if trainable or cls == "buffer" else ["requires_grad_(False)"]
+        scope.init.append(Assign(attribute, cls, (tuple(int(d) for d in data.shape),), kind, after))
+        self._weight(f"{scope.prefix}{attribute}", data, known, trainable)
+        return scope.prefix + attribute
+
+    def _weight(self, key: str, data: np.ndarray | None, known: Origin | None, trainable: bool) -> None:
+        if data is None:
+            raise LookupError(f"the weight {key!r} has no numbers")
+        self.weights[key] = Weight(key, data, known, trainable)
+
+    # Nested classes ------------------------------------------------------------------------------------------------
+
+    def _register(self, items: list[Item]) -> None:
+        """Write the class of every nested model; a later call that reads differently is left to be written out."""
+        for item in items:
+            if not item.scope:
+                continue
+            path = scope_path(self.view(item.nodes[0]).place.scope, item.scope)
+            parent = self.scopes[path.rsplit("/", 2)[0] + "/" if path.count("/") > 1 else ""]
+            fresh = path not in self.scopes
+            if fresh:
+                name = item.scope.rsplit("#", 1)[0]
+                attribute = parent.attributes.take(name)
+                self.scopes[path] = ClassText(class_name(name), f"{parent.prefix}{attribute}.")
+                self.scopes[path].attribute = attribute
+            self._register(item.children)
+            scope = self.scopes[path]
+            forward = self._nested_forward(scope, item)
+            if fresh:
+                scope.forward = forward
+                scope.line = Assign(scope.attribute, "", (), {}, [], scope)
+                parent.init.append(scope.line)
+            if forward == scope.forward:
+                self.known["call", id(item.nodes[0])] = scope.prefix[:-1]
+
+    def _nested_forward(self, scope: ClassText, item: Item) -> list[str]:
+        names = ["x"] if len(item.inputs) == 1 else [f"x{i + 1}" for i in range(len(item.inputs))]
+        forward = Forward(self, scope.prefix, item.children, dict(zip(item.inputs, names, strict=True)))
+        lines = forward.lines(item.outputs)
+        results = [forward.value(v, 0) for v in item.outputs]
+        return _method(names, lines, *_returned(0 if len(results) == 1 else tuple(range(len(results))), results))
+
+    # The file ------------------------------------------------------------------------------------------------------
+
+    def _file(self) -> str:
+        order = sorted((s for p, s in self.scopes.items() if p), key=lambda s: -s.prefix.count("."))
+        for scope in self.scopes.values():
+            _in_order(scope)
+        text = Text(lambda value: "", self.part)
+        classes = merged(order, self.root, text)
+        parts = [inspect.getsource(getattr(torch_parts, name)) for name in self.parts]
+        body = "\n\n\n".join(part.strip() for part in [*parts, *classes])
+        imports = ["import torch"]
+        if "F." in body:
+            imports.append("import torch.nn.functional as F")
+        imports.append("from torch import nn")
+        standard = ["import math"] if "math." in body else []
+        standard += ["from collections import OrderedDict"] if "OrderedDict(" in body else []
+        standard += ["from collections.abc import Sequence"] if "Sequence[" in body else []
+        head = ["\n".join(standard)] if standard else []
+        return "\n\n".join([f'"""{_doc(self.title)}"""', *head, "\n".join(imports)]) + f"\n\n\n{body}\n\n\n{self._main()}"
+
+    def _main(self) -> str:
+        arguments = []
+        for value in self.graph.inputs:
+            shape = tuple((1 if i == 0 else 64) if d is None else d for i, d in enumerate(dims(value)))
+            dtype = np.dtype(value.dtype.numpy()) if value.dtype is not None else np.dtype("float32")
+            kind = "" if dtype == np.float32 else f", dtype=torch.{dtype}"
+            arguments.append(f"torch.zeros({shape}{kind})")
+        show = "tuple(output.shape)"
+        if isinstance(self.outputs, dict):
+            show = "{name: tuple(value.shape) for name, value in output.items()}"
+        elif isinstance(self.outputs, (list, tuple)):
+            show = "[tuple(value.shape) for value in output]"
+        return (
+            'if __name__ == "__main__":\n'
+            "    from pathlib import Path\n\n"
+            "    from safetensors.torch import load_file\n\n"
+            "    model = Model()\n"
+            '    model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))\n'
+            "    model.eval()\n"
+            "    with torch.no_grad():\n"
+            f"        output = model({', '.join(arguments)})\n"
+            f"    print({show})\n"
+        )
+
+
+def _in_order(scope: ClassText) -> None:
+    """The lines of __init__ in the order in which forward first reads what they make."""
+    used = re.findall(r"self\.(\w+)", "\n".join(scope.forward))
+    first = {name: i for i, name in reversed(list(enumerate(used)))}
+    scope.init.sort(key=lambda line: first.get(line.attribute, len(first)))
+
+
+def scope_path(scope: str, upto: str | None = None) -> str:
+    """'encoder#1/inner#0/' -> 'encoder/inner/'; with `upto`, only up to and with that part."""
+    parts = scope.split("/")[:-1]
+    if upto is not None:
+        parts = parts[: parts.index(upto) + 1]
+    return "".join(f"{part.rsplit('#', 1)[0]}/" for part in parts)
+
+
+def local_name(view: NodeView) -> str:
+    """The layer's name inside its scope."""
+    inner = view.place.path.removeprefix(scope_path(view.place.scope))
+    return inner or view.node.op_type.lower()
+
+
+def _returned(structure: Any, names: list[str]) -> tuple[str, str]:
+    """The return expression, and its type."""
+    if isinstance(structure, int):
+        return names[structure], "torch.Tensor"
+    if isinstance(structure, Mapping):
+        pairs = {k: _returned(v, names) for k, v in structure.items()}
+        kinds = {kind for _, kind in pairs.values()}
+        kind = kinds.pop() if len(kinds) == 1 else "object"
+        return "{" + ", ".join(f"{literal(k)}: {text}" for k, (text, _) in pairs.items()) + "}", f"dict[str, {kind}]"
+    parts = [_returned(v, names) for v in structure]
+    inner = ", ".join(text for text, _ in parts)
+    kinds_text = ", ".join(kind for _, kind in parts)
+    return f"({inner}{',' if len(parts) == 1 else ''})", f"tuple[{kinds_text}]"
+
+
+def _method(arguments: list[str], lines: list[str], result: str, kind: str) -> list[str]:
+    """The whole method; a bare result has its type written where it is first assigned."""
+    inputs = ", ".join(f"{name}: torch.Tensor" for name in arguments)
+    body = list(lines)
+    if kind == "torch.Tensor" and result not in arguments:
+        for i, line in enumerate(body):
+            if line.startswith(f"{result} = "):
+                body[i] = f"{result}: torch.Tensor = {line.split(' = ', 1)[1]}"
+                break
+    return [f"def forward(self, {inputs}) -> {kind}:", *(f"    {line}" for line in body), f"    return {result}"]
+
+
+def _doc(text: str) -> str:
+    return " ".join(text.replace("\\", "/").replace('"', "'").split())

@@ -1,0 +1,131 @@
+"""The classes of a generated file; scopes that differ in numbers alone share one class and pass the numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from converter.build.names import Namespace, module_attributes, parameters
+from converter.build.torch_text import Text
+from converter.ops.records import Literal
+
+
+@dataclass
+class Assign:
+    """One line of __init__: what an attribute is constructed from; `scope` for a nested class."""
+
+    attribute: str
+    cls: str
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    after: list[str]
+    scope: ClassText | None = None
+
+
+@dataclass
+class ClassText:
+    """One class to be: its name, where its instance stands (`encoder.`), and its two methods."""
+
+    name: str
+    prefix: str
+    attribute: str = ""
+    attributes: Namespace = field(default_factory=lambda: Namespace(module_attributes()))
+    init: list[Assign] = field(default_factory=list)
+    forward: list[str] = field(default_factory=list)
+    line: Assign | None = None
+    """The line of the class around it that constructs this one."""
+
+
+def merged(scopes: list[ClassText], root: ClassText, text: Text) -> list[str]:
+    """The classes' text, the root last; `scopes` come with the innermost first."""
+    names = Namespace({root.name, *parameters()})
+    groups: dict[Any, list[ClassText]] = {}
+    made: list[str] = []
+    depths = sorted({s.prefix.count(".") for s in scopes}, reverse=True)
+    for depth in depths:
+        groups.clear()
+        for scope in (s for s in scopes if s.prefix.count(".") == depth):
+            groups.setdefault(_signature(scope), []).append(scope)
+        for members in groups.values():
+            made.append(_shared(members, names, text))
+    made.append(_class(root.name, root.init, root.forward, [], text))
+    return made
+
+
+def _signature(scope: ClassText) -> Any:
+    lines = [(a.attribute, a.cls, len(a.args), tuple(a.kwargs), tuple(a.after)) for a in scope.init]
+    return tuple(lines), tuple(scope.forward)
+
+
+def _shared(members: list[ClassText], names: Namespace, text: Text) -> str:
+    """One class for scopes of one signature; the numbers that differ become parameters of its __init__."""
+    name = names.take(_common(members))
+    first = members[0]
+    free = Namespace(parameters() | {"self"})
+    chosen: dict[tuple[Any, ...], str] = {}
+    init: list[Assign] = []
+    passed: list[dict[str, Any]] = [{} for _ in members]
+    for i, line in enumerate(first.init):
+        args, kwargs = list(line.args), dict(line.kwargs)
+        slots: list[tuple[Any, Any]] = [(args, j) for j in range(len(args))] + [(kwargs, k) for k in kwargs]
+        for where, key in slots:
+            values = tuple((m.init[i].args if where is args else m.init[i].kwargs)[key] for m in members)
+            if all(repr(v) == repr(values[0]) for v in values):
+                continue
+            if values not in chosen:
+                label = _label(line, key, where is args)
+                chosen[values] = free.take(label)
+                for given, value in zip(passed, values, strict=True):
+                    given[chosen[values]] = value
+            where[key] = Literal(chosen[values])
+        init.append(Assign(line.attribute, line.cls, tuple(args), kwargs, line.after, line.scope))
+    for member, given in zip(members, passed, strict=True):
+        member.name = name
+        _construct(member, name, given)
+    kinds = [(label, _kind(passed[0][label])) for label in passed[0]]
+    return _class(name, init, first.forward, kinds, text)
+
+
+def _construct(member: ClassText, name: str, given: dict[str, Any]) -> None:
+    """Tell the parent's line which class it constructs, and with what."""
+    if member.line is not None:
+        member.line.cls = name
+        member.line.kwargs = given
+
+
+def _label(line: Assign, key: Any, positional: bool) -> str:
+    if not positional:
+        return f"{line.attribute}_{key}"
+    if line.cls.startswith(("nn.Conv", "nn.Linear")):
+        return f"{line.attribute}_{('in', 'out')[key]}"
+    return f"{line.attribute}_{'size' if len(line.args) == 1 else key}"
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"tuple[{', '.join(_kind(v) for v in value)}]"
+    return type(value).__name__
+
+
+def _common(members: list[ClassText]) -> str:
+    return members[0].name
+
+
+def _class(name: str, init: list[Assign], forward: list[str], given: list[tuple[str, str]], text: Text) -> str:
+    arguments = "".join(f", {label}: {kind}" for label, kind in given)
+    lines = [f"class {name}(nn.Module):", f"    def __init__(self{arguments}) -> None:", "        super().__init__()"]
+    for line in init:
+        lines += [f"        {made}" for made in _assign(line, text)]
+    lines += ["", *(f"    {line}" for line in forward)]
+    return "\n".join(lines)
+
+
+def _assign(line: Assign, text: Text) -> list[str]:
+    name = f"self.{line.attribute}"
+    if line.cls == "buffer":
+        made = [f"{name}: torch.Tensor", f'self.register_buffer("{line.attribute}", torch.zeros({text.arguments(line.args, line.kwargs)}))']
+    elif line.cls == "nn.Parameter":
+        made = [f"{name} = nn.Parameter(torch.zeros({text.arguments(line.args, line.kwargs)}))"]
+    else:
+        made = [f"{name} = {line.cls}({text.arguments(line.args, line.kwargs)})"]
+    return [*made, *(f"{name}.{after}" for after in line.after)]

@@ -1,0 +1,75 @@
+"""Records into PyTorch source: every literal through repr, every name through the writer's tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.records import Call, Index, Infix, Literal, Method, Ref, Size
+
+PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "@": 2, "**": 3, "&": 0.5, "|": 0.3}
+COMPARE = {"<", "<=", ">", ">=", "==", "!="}
+
+
+class Text:
+    """Renders expressions; `name_of` answers for values, `part` is told of every helper that is called."""
+
+    def __init__(self, name_of: Callable[[ir.Value], str], part: Callable[[str], None]) -> None:
+        self._name_of = name_of
+        self._part = part
+
+    def expr(self, record: Any, tight: float = 0) -> str:
+        """The source of a record or literal; `tight` is the precedence of what stands around it."""
+        match record:
+            case Ref(value):
+                return self._bracketed(self._name_of(value), tight)
+            case Literal(text):
+                return text
+            case Size(of, axis):
+                return f"{self.expr(of, 9)}.shape[{axis}]"
+            case Call(function, args, kwargs):
+                if "." not in function:
+                    self._part(function)
+                return f"{function}({self.arguments(args, kwargs)})"
+            case Method(of, name, args, kwargs):
+                return f"{self.expr(of, 9)}.{name}({self.arguments(args, kwargs)})"
+            case Infix(sign, left, right):
+                level = 0.1 if sign in COMPARE else PRECEDENCE[sign]
+                text = f"{self.expr(left, level)} {sign} {self.expr(right, level + 0.05)}"
+                return f"({text})" if tight > level else text
+            case Index(of, items):
+                return f"{self.expr(of, 9)}[{', '.join(_subscript(i) for i in items)}]"
+            case tuple() | list():
+                open_, close = ("(", ")") if isinstance(record, tuple) else ("[", "]")
+                inner = ", ".join(self.expr(r) for r in record)
+                return f"{open_}{inner}{',' if isinstance(record, tuple) and len(record) == 1 else ''}{close}"
+        return literal(record)
+
+    def arguments(self, args: Any, kwargs: Any) -> str:
+        """The inside of a call's parentheses."""
+        return ", ".join([*(self.expr(a) for a in args), *(f"{k}={self.expr(v)}" for k, v in kwargs.items())])
+
+    @staticmethod
+    def _bracketed(text: str, tight: float) -> str:
+        return f"({text})" if tight and text.startswith("-") else text
+
+
+def literal(value: Any) -> str:
+    """A Python literal: numbers, strings and None; repr is the only road for text."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f'float("{value}")'
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return repr(value)
+    if hasattr(value, "item"):
+        return literal(value.item())
+    raise TypeError(f"{value!r} has no source form")
+
+
+def _subscript(item: Any) -> str:
+    if isinstance(item, slice):
+        bounds = ["" if b is None else literal(b) for b in (item.start, item.stop)]
+        return ":".join([*bounds, *([literal(item.step)] if item.step is not None else [])])
+    return literal(item)

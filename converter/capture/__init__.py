@@ -1,0 +1,1 @@
+"""Models captured into the graph."""

@@ -1,0 +1,233 @@
+"""A Keras model captured into the graph: its calls in order, each written by the row of its class in ops/."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.capture import keras_nodes
+from converter.errors import Item, Unsupported, UsageError
+from converter.graph.graph import GraphBuilder, Place
+from converter.ops import base
+from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, Perm, Refusal
+from converter.ops.shape import Transpose
+
+USES_MASK = ("GlobalAveragePooling1D", "Softmax", "RNN", "LSTM", "GRU", "SimpleRNN", "Attention", "MultiHeadAttention")
+
+
+@dataclass
+class Captured:
+    """A captured model: the graph, and the structure of what model(x) returns, with positions into its outputs."""
+
+    graph: GraphBuilder
+    outputs: Any
+    inputs: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+class KerasGraph(GraphBuilder):
+    """The builder that the capture functions of ops/ write with."""
+
+    def __init__(self, name: str) -> None:
+        import keras
+
+        super().__init__(name)
+        self.to_numpy = keras.ops.convert_to_numpy
+
+    def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value:
+        """The initializer of a Keras variable of the layer at hand, transposed by `axes`."""
+        return self.weight(
+            variable, axes, path=f"{self.place.path}/{variable.name}", trainable=bool(variable.trainable)
+        )
+
+    def array(self, variable: Any) -> np.ndarray:
+        """The numbers of a Keras variable or tensor."""
+        return np.asarray(self.to_numpy(variable))
+
+    def activate(self, activation: Any, x: ir.Value, own: bool = False) -> ir.Value:
+        """Write an activation argument: a function of keras.activations, or a layer; `own`: it is the layer itself."""
+        import keras
+
+        if activation is None:
+            return x
+        if isinstance(activation, keras.Layer):
+            return capture_layer(self, activation, (x,), {}, role="activation")
+        name = getattr(activation, "__name__", str(activation))
+        if activation is keras.activations.linear:
+            return x
+        written = KERAS_ACTIVATIONS.get(name)
+        builtin = str(getattr(activation, "__module__", "")).split(".")[0] in ("keras", "converter")
+        if written is None or not builtin:
+            raise Refusal(f"the activation {name!r} has no mapping.")
+        with self.role("" if own else "activation"):
+            return written(self, x)
+
+    def first(self, layer: Any, x: ir.Value) -> ir.Value:
+        """The input of a spatial layer with the channel axis second, whatever the layer's data_format."""
+        rank = len(self.shape(x))
+        if rank < 3 or getattr(layer, "data_format", "channels_last") == "channels_first":
+            return x
+        return self.op(Transpose(perm=base.channels_first(rank)), x, role="spatial")
+
+    def last(self, layer: Any, y: ir.Value) -> ir.Value:
+        """The output of a spatial layer back in the layer's own data_format."""
+        rank = len(self.shape(y))
+        if rank < 3 or getattr(layer, "data_format", "channels_last") == "channels_first":
+            return y
+        return self.op(Transpose(perm=base.channels_last(rank)), y, role="spatial")
+
+
+def capture(model: Any) -> Captured:
+    """Capture a built Functional or Sequential model.
+
+    Raises Unsupported with every layer, option and mask that has no mapping, UsageError for an unbuilt model.
+    """
+    graph = keras_nodes.functional(model)
+    if graph is None:
+        raise UsageError(
+            f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built Functional or "
+            "Sequential model; call it once on an input, or give its input shape."
+        )
+    g = KerasGraph(model.name)
+    walk = _Walk(g)
+    inputs = keras_nodes.flat(graph._inputs)
+    for tensor in inputs:
+        name = tensor._keras_history.operation.name
+        lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
+        walk.values[id(tensor)] = g.input(name, lengths, ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype))))
+    walk.run(graph, "", "")
+    if walk.items:
+        raise Unsupported(walk.items)
+    flat = keras_nodes.flat(graph._outputs)
+    for tensor in flat:
+        value = walk.values[id(tensor)]
+        g.graph.outputs.append(value)
+    positions = iter(range(len(flat)))
+    import keras
+
+    structure = keras.tree.map_structure(lambda _: next(positions), graph._outputs_struct)
+    return Captured(g, structure, inputs, walk.notes)
+
+
+class _Walk:
+    def __init__(self, g: KerasGraph) -> None:
+        self.g = g
+        self.values: dict[int, ir.Value] = {}
+        self.masked: set[int] = set()
+        self.items: list[Item] = []
+        self.notes: list[str] = []
+        self.calls: dict[str, int] = {}
+
+    def run(self, graph: Any, prefix: str, scope: str) -> None:
+        """Write every call of a functional graph, nested models included."""
+        for step in keras_nodes.steps(graph):
+            path = f"{prefix}{step.operation.name}"
+            inner = keras_nodes.functional(step.operation)
+            if inner is not None:
+                self._nested(step, inner, path, scope)
+            else:
+                self._step(step, path, scope)
+
+    def _nested(self, step: keras_nodes.Step, inner: Any, path: str, scope: str) -> None:
+        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
+        saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
+        for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
+            self.values[id(tensor)] = self.values[id(argument)]
+            if id(argument) in self.masked:
+                self.masked.add(id(tensor))
+        call = self._call(path)
+        self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
+        results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
+        masked = [id(t) in self.masked for t in keras_nodes.flat(inner._outputs)]
+        for key, value in saved.items():
+            if value is not None:
+                self.values[key] = value
+        for tensor, value, mask in zip(step.outputs, results, masked, strict=True):
+            self.values[id(tensor)] = value
+            if mask:
+                self.masked.add(id(tensor))
+
+    def _call(self, path: str) -> int:
+        call = self.calls.get(path, 0)
+        self.calls[path] = call + 1
+        return call
+
+    def _step(self, step: keras_nodes.Step, path: str, scope: str) -> None:
+        import keras
+
+        operation = step.operation
+        cls = type(operation).__name__
+        is_layer = isinstance(operation, keras.Layer)
+        place = Place(path, cls, self._call(path), bool(getattr(operation, "trainable", True)), scope)
+        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
+        args = keras.tree.map_structure(self._value, step.args)
+        kwargs = keras.tree.map_structure(self._value, step.kwargs)
+        try:
+            self._mask(operation, cls, given, step.outputs)
+            with self.g.at(place):
+                if is_layer:
+                    result = capture_layer(self.g, operation, args, kwargs)
+                else:
+                    result = capture_operation(self.g, operation, args, kwargs)
+        except Refusal as refusal:
+            if not any(item.where == path for item in self.items):
+                self.items.append(Item(path, cls, refusal.why, refusal.todo))
+            result = [self._unknown(t) for t in step.outputs]
+        for tensor, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
+            self.values[id(tensor)] = value
+
+    def _value(self, argument: Any) -> Any:
+        return self.values[id(argument)] if keras_nodes.is_tensor(argument) else argument
+
+    def _unknown(self, tensor: Any) -> ir.Value:
+        """A stand-in for what a refused layer would give, so that the walk can find everything else it must refuse."""
+        dtype = ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype)))
+        return ir.Value(name=tensor.name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(dtype))
+
+    def _mask(self, operation: Any, cls: str, given: list[Any], outputs: list[Any]) -> None:
+        makes = cls == "Masking" or bool(getattr(operation, "mask_zero", False))
+        carried = any(id(t) in self.masked for t in given)
+        if carried and cls in USES_MASK:
+            raise Refusal("a mask reaches it, and masks are not converted yet.", "Remove Masking or mask_zero=True.")
+        if makes or (carried and getattr(operation, "supports_masking", False)):
+            self.masked.update(id(t) for t in outputs)
+
+
+def capture_layer(
+    g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = ""
+) -> Any:
+    """Write one layer by the row of its class; Refusal where there is none."""
+    row = _row(KERAS_LAYERS, layer)
+    given = [*args, *(v for k, v in kwargs.items() if k not in ("training", "mask"))]
+    if kwargs.get("training") is True:
+        raise Refusal("it is called with training=True, which holds at inference too.")
+    if len(given) == 1 and isinstance(given[0], (list, tuple)):
+        given = list(given[0])
+    quantized = getattr(layer, "quantization_mode", None)
+    if quantized is not None or getattr(layer, "lora_enabled", False):
+        raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
+    with g.role(role):
+        return row(g, layer, *given)
+
+
+def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Write one keras.ops operation by the row of its class; Refusal where there is none."""
+    return _row(KERAS_OPERATIONS, operation)(g, operation, *args, **kwargs)
+
+
+def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..., Any]:
+    cls = type(operation)
+    row = table.get(cls.__name__)
+    if row is None or cls.__module__.split(".")[0] != "keras":
+        known = "" if row is None else f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)"
+        raise Refusal(f"there is no mapping for this class{known}.")
+    return row
+
+
+def _plain(dtype: Any) -> str:
+    name = str(dtype)
+    return "float32" if name in ("bfloat16", "string") else name

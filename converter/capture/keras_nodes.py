@@ -1,0 +1,69 @@
+"""The one place that reads Keras's node internals: a model's calls, in order, as data.
+
+Keras has no public walk over a functional graph; `_keras_history`, `_inbound_nodes` and `arguments` are what its own
+`clone_model` and serialisation use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call of a layer or operation: its arguments hold KerasTensors where the model's tensors go."""
+
+    operation: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: list[Any]
+    call: int
+
+
+def functional(model: Any) -> Any:
+    """The functional graph of a Functional or Sequential model; None for a subclassed or unbuilt one."""
+    import keras
+
+    if isinstance(model, keras.Sequential):
+        model = getattr(model, "_functional", None)
+    return model if getattr(model, "_nodes_by_depth", None) else None
+
+
+def steps(graph: Any) -> Iterator[Step]:
+    """The calls of a functional graph, operands first, each branch as a whole; InputLayers are left out."""
+    own = {id(node) for nodes in graph._nodes_by_depth.values() for node in nodes}
+    done: set[int] = set()
+    calls: dict[int, int] = {}
+    stack = [(tensor._keras_history, False) for tensor in reversed(flat(graph._outputs))]
+    entries = {id(tensor) for tensor in flat(graph._inputs)}
+    while stack:
+        (operation, node_index, _), ready = stack.pop()
+        node = operation._inbound_nodes[node_index]
+        if id(node) in done or id(node) not in own:
+            continue
+        if ready:
+            done.add(id(node))
+            if node.is_input or all(id(out) in entries for out in node.outputs):
+                continue
+            call = calls.get(id(operation), 0)
+            calls[id(operation)] = call + 1
+            yield Step(operation, node.arguments.args, node.arguments.kwargs, list(node.outputs), call)
+            continue
+        stack.append(((operation, node_index, 0), True))
+        stack.extend((t._keras_history, False) for t in reversed(node.input_tensors) if id(t) not in entries)
+
+
+def flat(structure: Any) -> list[Any]:
+    """The tensors of a nested structure, in Keras's order (dict keys sorted)."""
+    import keras
+
+    return list(keras.tree.flatten(structure))
+
+
+def is_tensor(value: Any) -> bool:
+    """Whether an argument is one of the model's symbolic tensors."""
+    import keras
+
+    return isinstance(value, keras.KerasTensor)

@@ -1,0 +1,1 @@
+"""Reading model files as data, writing the results."""

@@ -1,0 +1,1 @@
+"""The ONNX graph in the middle, and its passes."""

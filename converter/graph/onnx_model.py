@@ -1,0 +1,135 @@
+"""The graph as plain ONNX: every function of the domain `kconvert` with its body, one per configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.graph.graph import GraphBuilder, array, dims, ir_shape, place_of
+from converter.ops import base
+
+FUNCTION_OPSET = {"": base.OPSET}
+
+
+def onnx_model(g: GraphBuilder) -> ir.Model:
+    """A model that shares its weights' memory with the graph; nodes, values and functions are its own."""
+    values: dict[int, ir.Value] = {}
+    functions: dict[tuple[str, str, str], ir.Function] = {}
+
+    def value_of(value: ir.Value) -> ir.Value:
+        if id(value) not in values:
+            values[id(value)] = _copy(value)
+        return values[id(value)]
+
+    nodes: list[ir.Node] = []
+    for node in g.graph:
+        inputs = [None if v is None else value_of(v) for v in node.inputs]
+        overload = ""
+        if node.domain == base.DOMAIN:
+            overload, inputs = _function(node, inputs, functions)
+        copy = ir.Node(
+            node.domain,
+            node.op_type,
+            inputs,
+            list(node.attributes.values()),
+            overload=overload,
+            outputs=[value_of(out) for out in node.outputs],
+            name=node.name,
+            metadata_props=dict(node.metadata_props),
+        )
+        nodes.append(copy)
+    inputs_ = [value_of(v) for v in g.graph.inputs]
+    used = [v for v in (value_of(i) for i in g.graph.initializers.values()) if v.uses() or v.is_graph_output()]
+    outputs = [value_of(v) for v in g.graph.outputs]
+    outputs = _distinct(outputs, inputs_, nodes)
+    graph = ir.Graph(
+        inputs_, outputs, nodes=nodes, initializers=used, opset_imports={"": base.OPSET, base.DOMAIN: 1}, name="model"
+    )
+    if not functions:
+        graph.opset_imports.pop(base.DOMAIN)
+    return ir.Model(graph, ir_version=11, producer_name="kconvert", functions=list(functions.values()))
+
+
+def _copy(value: ir.Value) -> ir.Value:
+    tensor = value.const_value
+    if tensor is not None and not tensor.numpy().flags.c_contiguous:
+        tensor = ir.Tensor(np.ascontiguousarray(tensor.numpy()), name=value.name)
+    copy = ir.Value(name=value.name, shape=value.shape, type=value.type, const_value=tensor)
+    copy.metadata_props.update(value.metadata_props)
+    return copy
+
+
+def _distinct(outputs: list[ir.Value], inputs: list[ir.Value], nodes: list[ir.Node]) -> list[ir.Value]:
+    """ONNX wants each output once, made by a node: repeated outputs and outputs that are inputs go through Identity."""
+    seen: set[int] = {id(v) for v in inputs}
+    result: list[ir.Value] = []
+    for value in outputs:
+        if id(value) in seen or value.const_value is not None:
+            node = ir.Node("", "Identity", [value], num_outputs=1, name=f"{value.name}/identity_{len(result)}")
+            fresh = node.outputs[0]
+            fresh.name, fresh.shape, fresh.type = f"{value.name}/output_{len(result)}", value.shape, value.type
+            nodes.append(node)
+            value = fresh
+        seen.add(id(value))
+        result.append(value)
+    return result
+
+
+def _function(
+    node: ir.Node, inputs: list[ir.Value | None], functions: dict[tuple[str, str, str], ir.Function]
+) -> tuple[str, list[ir.Value | None]]:
+    """The function for this node's configuration, made once; its overload and the inputs it takes."""
+    op = base.of(node)
+    given = [v for v in node.inputs if v is not None]
+    kept = [v for v, original in zip(inputs, node.inputs, strict=True) if original is not None]
+    shapes = [dims(v) if array(v) is not None else (None, *dims(v)[1:]) for v in given]
+    dtypes = [str(v.dtype) for v in given]
+    key_text = repr((op, shapes, dtypes))
+    overload = hashlib.sha256(key_text.encode()).hexdigest()[:12]
+    key = (node.domain, node.op_type, overload)
+    if key not in functions:
+        body = GraphBuilder(node.op_type)
+        body.place = place_of(node)
+        parameters = []
+        for i, value in enumerate(given):
+            formal = ir.Value(name=f"x{i}", shape=ir_shape(shapes[i]), type=value.type)
+            parameters.append(formal)
+        result = op.body(body, *parameters)
+        body.graph.inputs.extend(parameters)
+        body.graph.outputs.append(result)
+        body.remove_unused()
+        _inline_constants(body.graph)
+        graph = body.graph
+        functions[key] = ir.Function(
+            node.domain, node.op_type, overload, graph=graph, attributes=_declared(node)
+        )
+    return overload, list(kept)
+
+
+def _declared(node: ir.Node) -> list[ir.Attr]:
+    """The attributes of the node as the function declares them: by name, with the node's own as defaults."""
+    return list(node.attributes.values())
+
+
+def _inline_constants(graph: ir.Graph) -> None:
+    """A function has no initializers: each becomes a Constant node at the top."""
+    nodes: list[ir.Node] = []
+    for name, value in list(graph.initializers.items()):
+        if value.const_value is None:
+            continue
+        node = ir.Node("", "Constant", [], [ir.AttrTensor("value", value.const_value)], num_outputs=1, name=f"const_{name}")
+        out = node.outputs[0]
+        out.name, out.shape, out.type = f"{name}/value", value.shape, value.type
+        for use in list(value.uses()):
+            use.node.replace_input_with(use.idx, out)
+        graph.initializers.pop(name)
+        nodes.append(node)
+    first: Any = next(iter(graph), None)
+    for node in nodes:
+        if first is None:
+            graph.append(node)
+        else:
+            graph.insert_before(first, node)

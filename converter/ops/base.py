@@ -1,0 +1,245 @@
+"""What an op is, and the registries that all ops enter by being defined.
+
+One class stands for one ONNX operator (or one function of the domain `kconvert`). Its annotated fields are the
+operator's attributes, with the spec's names and defaults; a field made by `operand` is one that ONNX passes as a
+constant input. Methods say what the op becomes in each target; static methods marked `keras_layer` or
+`keras_operation` say which source construct it is captured from.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.ops.records import Record, Ref
+
+OPSET = 23
+DOMAIN = "kconvert"
+EXACT = "exact"
+"""Key of a constant's meta under which its float64 numbers stand, where the graph holds them rounded."""
+
+Dims = tuple[int | None, ...]
+Perm = tuple[int, ...]
+F = TypeVar("F", bound=Callable[..., Any])
+
+REGISTRY: dict[tuple[str, str], type[Op]] = {}
+KERAS_LAYERS: dict[str, Callable[..., Any]] = {}
+KERAS_OPERATIONS: dict[str, Callable[..., Any]] = {}
+KERAS_ACTIVATIONS: dict[str, Callable[..., Any]] = {}
+
+
+class Refusal(Exception):
+    """Raised by a capture: this layer or option has no mapping. `why` and `todo` go to the user."""
+
+    def __init__(self, why: str, todo: str = "") -> None:
+        super().__init__(why)
+        self.why = why
+        self.todo = todo
+
+
+class View(Protocol):
+    """One node as an op sees it when it answers with source."""
+
+    own: bool
+    """True where the node is the layer itself; False for an activation argument, padding and the like."""
+    trainable: bool
+    """The layer's trainable flag."""
+    training: dict[str, str]
+    """Training facts that ONNX has no attribute for, by name, as text."""
+
+    def x(self, index: int = 0) -> Ref: ...
+    def all(self) -> tuple[Ref, ...]: ...
+    def has(self, index: int) -> bool: ...
+    def value(self, index: int) -> ir.Value: ...
+    def shape(self, index: int = 0) -> Dims: ...
+    def out_shape(self) -> Dims: ...
+    def array(self, index: int) -> np.ndarray | None: ...
+    def real(self, index: int) -> bool: ...
+
+
+class Builder(Protocol):
+    """What a function body writes nodes with."""
+
+    def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> ir.Value: ...
+    def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value: ...
+    def shape(self, value: ir.Value) -> Dims: ...
+
+
+class Capture(Builder, Protocol):
+    """What the reading of a Keras layer writes nodes with."""
+
+    def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value: ...
+    def array(self, variable: Any) -> np.ndarray: ...
+    def activate(self, activation: Any, x: ir.Value, own: bool = False) -> ir.Value: ...
+    def first(self, layer: Any, x: ir.Value) -> ir.Value: ...
+    def last(self, layer: Any, y: ir.Value) -> ir.Value: ...
+
+
+def operand(index: int, default: Any = dataclasses.MISSING) -> Any:
+    """A field that ONNX passes as the constant input number `index`."""
+    return dataclasses.field(default=default, metadata={"operand": index})
+
+
+def keras_layer(*names: str) -> Callable[[F], F]:
+    """Mark a static method `capture(g, layer, *inputs)` as the reading of these Keras layer classes."""
+    return _mark("layer", names)
+
+
+def keras_operation(*names: str) -> Callable[[F], F]:
+    """Mark a static method `capture(g, *args, **kwargs)` as the reading of these keras.ops operations."""
+    return _mark("operation", names)
+
+
+def keras_activation(*names: str) -> Callable[[F], F]:
+    """Mark a static method `capture(g, x)` as the reading of these functions of keras.activations."""
+    return _mark("activation", names)
+
+
+def _mark(kind: str, names: Sequence[str]) -> Callable[[F], F]:
+    def mark(function: F) -> F:
+        marks = getattr(function, "__captures__", ())
+        function.__captures__ = (*marks, *((kind, name) for name in names))  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(operand,))
+class Op:
+    """One operator with its attributes; instances are values, compared by their fields."""
+
+    domain: ClassVar[str] = ""
+    neutral: ClassVar[bool] = False
+    """Element by element: transposing the inputs transposes the output and changes nothing else."""
+    spatial: ClassVar[bool] = False
+    """The op fixes where the channel axis is: (N, C, ...) as in ONNX and PyTorch."""
+    abstract: ClassVar[bool] = True
+
+    def __init_subclass__(cls, abstract: bool = False) -> None:
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        cls.abstract = abstract
+        key = (cls.domain, cls.__name__)
+        if not abstract:
+            if key in REGISTRY:
+                raise TypeError(f"{key} is registered twice")
+            REGISTRY[key] = cls
+        tables = {"layer": KERAS_LAYERS, "operation": KERAS_OPERATIONS, "activation": KERAS_ACTIVATIONS}
+        for member in vars(cls).values():
+            for kind, name in getattr(member, "__captures__", ()):
+                if name in tables[kind]:
+                    raise TypeError(f"the Keras {kind} {name!r} is captured twice")
+                tables[kind][name] = member.__func__ if isinstance(member, staticmethod) else member
+
+    # What the op becomes -------------------------------------------------------------------------------------------
+
+    def torch(self, n: View) -> Record:
+        """The op as PyTorch source."""
+        raise LookupError(f"{type(self).__name__} has no PyTorch form")
+
+    def keras(self, n: View) -> Record:
+        """The op as Keras 3 source, channels last."""
+        raise LookupError(f"{type(self).__name__} has no Keras form")
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        """A function of the domain `kconvert` spelled in plain ONNX."""
+        raise LookupError(f"{type(self).__name__} is plain ONNX and has no body")
+
+    # What the op does to shapes and layouts ------------------------------------------------------------------------
+
+    def shape(self, *shapes: Dims) -> Dims:
+        """The output's shape for the inputs' shapes; None is a length known at run time only."""
+        return shapes[0]
+
+    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
+        """The output's element type."""
+        return dtypes[0]
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        """The op on the transposed input, and how its output is transposed; None where no single op does that.
+
+        `perm` is the argument of the transposition that the input went through, `shape` the input's shape before it.
+        """
+        return (self, perm) if self.neutral else None
+
+    absorbs_units: ClassVar[bool] = False
+    """The op ends an order of units: it contracts them with a weight."""
+
+    def unit_axes(self, index: int) -> dict[int, int] | None:
+        """For (N, units) at input `index`: the constant inputs that have an axis of units, and which; None: not unit-wise.
+
+        Element-wise ops say it by `neutral`: their constants have the units last.
+        """
+        return {i: -1 for i in range(8) if i != index} if self.neutral else None
+
+    @classmethod
+    def targets(cls) -> tuple[bool, bool]:
+        """Whether the class has a PyTorch form and a Keras form."""
+        return cls.torch is not Op.torch, cls.keras is not Op.keras
+
+
+class Function(Op, abstract=True):
+    """An op of the domain `kconvert`: a layer that no single ONNX operator can say."""
+
+    domain: ClassVar[str] = DOMAIN
+
+
+def fields(op: type[Op]) -> dict[str, dataclasses.Field[Any]]:
+    """The fields of an op class by name."""
+    return {f.name: f for f in dataclasses.fields(op)}  # type: ignore[arg-type]
+
+
+def class_of(node: ir.Node) -> type[Op] | None:
+    """The op class of a node, None where there is none."""
+    return REGISTRY.get((node.domain, node.op_type))
+
+
+def of(node: ir.Node) -> Op:
+    """The node decoded: its attributes and constant operands as fields."""
+    cls = REGISTRY[(node.domain, node.op_type)]
+    found: dict[str, Any] = {}
+    for name, spec in fields(cls).items():
+        index = spec.metadata.get("operand")
+        if index is not None:
+            value = node.inputs[index] if index < len(node.inputs) else None
+            if value is not None and value.const_value is not None:
+                array = value.meta.get(EXACT, value.const_value.numpy())
+                found[name] = array.item() if array.ndim == 0 else tuple(array.tolist())
+        elif name in node.attributes:
+            raw = node.attributes[name].value
+            found[name] = tuple(raw) if isinstance(raw, (list, tuple)) else raw
+    return cls(**found)
+
+
+def moved(axis: int, perm: Perm) -> int:
+    """Where an axis of the original stands after the transposition."""
+    return perm.index(axis % len(perm))
+
+
+def inverse(perm: Perm) -> Perm:
+    """The transposition that undoes `perm`."""
+    return tuple(perm.index(i) for i in range(len(perm)))
+
+
+def channels_first(rank: int) -> Perm:
+    """(N, ..., C) -> (N, C, ...)."""
+    return (0, rank - 1, *range(1, rank - 1))
+
+
+def channels_last(rank: int) -> Perm:
+    """(N, C, ...) -> (N, ..., C)."""
+    return (0, *range(2, rank), 1)
+
+
+def broadcast(*shapes: Dims) -> Dims:
+    """The shape that the shapes broadcast to; an unknown length wins over 1."""
+    rank = max(len(s) for s in shapes)
+    padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
+    result: list[int | None] = []
+    for lengths in zip(*padded, strict=True):
+        known = [d for d in lengths if d is not None and d != 1]
+        result.append(known[0] if known else (None if None in lengths else 1))
+    return tuple(result)

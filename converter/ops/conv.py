@@ -1,0 +1,108 @@
+"""Convolutions. A kernel is (out, in / group, ...) in ONNX and torch, (..., in / group, out) in Keras."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.base import Capture, Dims, Op, Perm, View, inverse, keras_layer
+from converter.ops.padding import length, padded, pairs_of, resolve, same, scalar
+from converter.ops.records import Call, Layer, Module, Record
+
+
+def kernel_axes(rank: int) -> Perm:
+    """Keras's (..., in, out) from... to ONNX's (out, in, ...): `onnx = keras.transpose(kernel_axes(rank))`."""
+    return (rank - 1, rank - 2, *range(rank - 2))
+
+
+class Conv(Op):
+    """y[n, o, p] = bias[o] + sum over c, k of x[n, c, p * stride + k * dilation - pad] * weight[o, c, k]."""
+
+    auto_pad: str = "NOTSET"
+    dilations: tuple[int, ...]
+    group: int = 1
+    kernel_shape: tuple[int, ...]
+    pads: tuple[int, ...] | None = None
+    strides: tuple[int, ...]
+
+    spatial = True
+
+    def pairs(self, sizes: Dims) -> tuple[tuple[int, int], ...] | None:
+        """Padded elements per axis for the sizes; None where they depend on a size that is not known."""
+        if self.auto_pad == "NOTSET":
+            return pairs_of(self.pads or (0, 0) * len(self.kernel_shape))
+        return resolve("same", sizes, self.kernel_shape, self.strides, self.dilations).pairs
+
+    def shape(self, *shapes: Dims) -> Dims:
+        x, weight = shapes[:2]
+        pairs = self.pairs(x[2:])
+        windows = zip(x[2:], self.kernel_shape, self.strides, self.dilations, pairs or self.kernel_shape, strict=True)
+        if pairs is None:
+            return (x[0], weight[0], *(None if n is None else -(-n // s) for n, s in zip(x[2:], self.strides, strict=True)))
+        return (x[0], weight[0], *(length(n, k, s, d, p) for n, k, s, d, p in windows))  # type: ignore[arg-type]
+
+    def torch(self, n: View) -> Record:
+        out, per_group = n.shape(1)[:2]
+        pairs = self.pairs(n.shape()[2:])
+        weights = {"weight": n.value(1)} | ({"bias": n.value(2)} if n.has(2) else {})
+        settings: dict[str, Any] = {"kernel_size": scalar(self.kernel_shape)}
+        if set(self.strides) != {1}:
+            settings["stride"] = scalar(self.strides)
+        x: Any = n.x()
+        if pairs is None:
+            x = Call("pad_same", (x, self.kernel_shape, self.strides, self.dilations))
+        elif all(front == back for front, back in pairs):
+            if any(front for front, _ in pairs):
+                settings["padding"] = scalar([front for front, _ in pairs])
+        else:
+            x = padded(x, pairs)
+        if set(self.dilations) != {1}:
+            settings["dilation"] = scalar(self.dilations)
+        if self.group != 1:
+            settings["groups"] = self.group
+        if not n.has(2):
+            settings["bias"] = False
+        rank = len(self.kernel_shape)
+        return Module(f"nn.Conv{rank}d", ((per_group or 0) * self.group, out), settings, weights, inputs=(x,))
+
+    def keras(self, n: View) -> Record:
+        rank = len(self.kernel_shape)
+        pairs = self.pairs(n.shape()[1:-1])
+        wanted = [same(*w) for w in zip(n.shape()[1:-1], self.kernel_shape, self.strides, self.dilations, strict=True)]
+        x: Any = n.x()
+        padding = "valid"
+        if pairs is None or list(pairs) == wanted and any(p != (0, 0) for p in pairs):
+            padding = "same"
+        elif any(p != (0, 0) for p in pairs):
+            x = Layer(f"ZeroPadding{rank}D", {"padding": pairs if rank > 1 else pairs[0]}, inputs=(x,))
+        settings: dict[str, Any] = {"filters": n.shape(1)[0], "kernel_size": self.kernel_shape}
+        settings |= {"strides": self.strides, "padding": padding}
+        if set(self.dilations) != {1}:
+            settings["dilation_rate"] = self.dilations
+        if self.group != 1:
+            settings["groups"] = self.group
+        weights: dict[str, Any] = {"kernel": (n.value(1), inverse(kernel_axes(rank + 2)))}
+        if n.has(2):
+            weights["bias"] = (n.value(2), None)
+        else:
+            settings["use_bias"] = False
+        return Layer(f"Conv{rank}D", settings, weights, inputs=(x,))
+
+    @staticmethod
+    def windows(layer: Any, sizes: Dims, **given: Any) -> dict[str, Any]:
+        """The attributes that a Keras layer's kernel_size, strides, padding and dilation_rate stand for."""
+        kernel, strides, rate = tuple(layer.kernel_size), tuple(layer.strides), tuple(layer.dilation_rate)
+        pads = resolve(given.pop("padding", layer.padding), sizes, kernel, strides, rate)
+        found: dict[str, Any] = {"kernel_shape": kernel, "strides": strides, "dilations": rate}
+        return found | given | ({"auto_pad": "SAME_UPPER"} if pads.pairs is None else {"pads": pads.onnx})
+
+    @keras_layer("Conv1D", "Conv2D", "Conv3D")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        x = g.first(layer, x)
+        op = Conv(**Conv.windows(layer, g.shape(x)[2:], group=layer.groups))
+        weights = [g.variable(layer.kernel, kernel_axes(len(layer.kernel.shape)))]
+        if layer.use_bias:
+            weights.append(g.variable(layer.bias))
+        return g.activate(layer.activation, g.last(layer, g.op(op, x, *weights)))

@@ -1,0 +1,76 @@
+"""Dense layers: a contraction of the last axis with a weight."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import onnx_ir as ir
+
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, View, keras_layer
+from converter.ops.elementwise import Add
+from converter.ops.records import Layer, Module, Record
+from converter.ops.shape import Transpose
+
+KERNEL = (1, 0)
+"""Keras's Dense kernel is (in, out); torch's and Gemm's (transB=1) weight is (out, in)."""
+
+
+class _Affine(Op, abstract=True):
+    """y = x @ weight.T + bias over the last axis: (..., in) -> (..., out)."""
+
+    absorbs_units: ClassVar[bool] = True
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return (*shapes[0][:-1], shapes[1][0])
+
+    def unit_axes(self, index: int) -> dict[int, int] | None:
+        return {1: 1} if index == 0 else None
+
+    def torch(self, n: View) -> Record:
+        units, width = n.shape(1)
+        weights = {"weight": n.value(1)} | ({"bias": n.value(2)} if n.has(2) else {})
+        args = (width, units)
+        return Module("nn.Linear", args, {} if n.has(2) else {"bias": False}, weights, inputs=(n.x(),))
+
+    def keras(self, n: View) -> Record:
+        weights: dict[str, Any] = {"kernel": (n.value(1), KERNEL)}
+        if n.has(2):
+            weights["bias"] = (n.value(2), None)
+        settings = {"units": n.shape(1)[0]} | ({} if n.has(2) else {"use_bias": False})
+        return Layer("Dense", settings, weights, inputs=(n.x(),))
+
+
+class Gemm(_Affine):
+    """Rank 2 as ONNX has it: (N, in) -> (N, out)."""
+
+    alpha: float = 1.0
+    beta: float = 1.0
+    transA: int = 0
+    transB: int = 0
+
+    @keras_layer("Dense")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        if getattr(layer, "quantization_mode", None) is not None:
+            raise Refusal(f"quantization_mode={layer.quantization_mode!r} has no mapping.")
+        weights = [g.variable(layer.kernel, KERNEL)]
+        if layer.use_bias:
+            weights.append(g.variable(layer.bias))
+        op = Gemm(transB=1) if len(g.shape(x)) == 2 else Linear()
+        return g.activate(layer.activation, g.op(op, x, *weights))
+
+
+class Linear(_Affine, Function):
+    """Any rank: (N, ..., in) -> (N, ..., out)."""
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        x, weight, *bias = inputs
+        y = g.op(MatMul(), x, g.op(Transpose(perm=KERNEL), weight))
+        return g.op(Add(), y, bias[0]) if bias else y
+
+
+class MatMul(Op):
+    """numpy's matmul."""
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return (*shapes[0][:-1], shapes[1][-1])

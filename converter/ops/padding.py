@@ -1,0 +1,84 @@
+"""How 'same', 'valid' and 'causal' become numbers of padded elements.
+
+TensorFlow's 'same' gives an output of ceil(size / stride) and puts the odd element behind:
+total = max((ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0), total // 2 of it in front.
+With stride 1 the total does not depend on the size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from converter.ops.base import Dims
+from converter.ops.records import Call
+
+
+@dataclass(frozen=True)
+class Pads:
+    """Padded elements per spatial axis, (in front, behind); None where only the run-time size tells."""
+
+    pairs: tuple[tuple[int, int], ...] | None
+
+    @property
+    def onnx(self) -> tuple[int, ...]:
+        """As ONNX has them: all the fronts, then all the backs."""
+        pairs = self.pairs or ()
+        return (*(front for front, _ in pairs), *(back for _, back in pairs))
+
+
+def same(size: int | None, kernel: int, stride: int, dilation: int) -> tuple[int, int] | None:
+    """'same' for one axis; None for an unknown size with a stride that makes the padding depend on it."""
+    reach = (kernel - 1) * dilation + 1
+    if size is None:
+        if stride != 1:
+            return None
+        total = reach - 1
+    else:
+        total = max((-(-size // stride) - 1) * stride + reach - size, 0)
+    return total // 2, total - total // 2
+
+
+def resolve(
+    padding: str, sizes: Dims, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> Pads:
+    """A layer's padding argument as numbers."""
+    if padding == "valid":
+        return Pads(((0, 0),) * len(kernel))
+    if padding == "causal":
+        return Pads(tuple(((k - 1) * d, 0) for k, d in zip(kernel, dilations, strict=True)))
+    pairs = [same(n, k, s, d) for n, k, s, d in zip(sizes, kernel, strides, dilations, strict=True)]
+    known = [p for p in pairs if p is not None]
+    return Pads(tuple(known) if len(known) == len(pairs) else None)
+
+
+def pairs_of(pads: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """ONNX's pads as (front, back) per axis."""
+    half = len(pads) // 2
+    return tuple(zip(pads[:half], pads[half:], strict=True))
+
+
+def torch_pads(pairs: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """As F.pad takes them: the last axis first."""
+    return tuple(n for pair in reversed(pairs) for n in pair)
+
+
+def padded(x: Any, pairs: Sequence[tuple[int, int]], value: float | None = None) -> Any:
+    """`x` behind an F.pad; `x` itself where there is nothing to pad."""
+    if not any(n for pair in pairs for n in pair):
+        return x
+    return Call("F.pad", (x, torch_pads(pairs)), {} if value is None else {"value": value})
+
+
+def length(size: int | None, kernel: int, stride: int, dilation: int, pads: tuple[int, int], ceil: bool = False) -> int | None:
+    """The output length of a window that slides."""
+    if size is None:
+        return None
+    room = size + sum(pads) - (kernel - 1) * dilation - 1
+    return (-(-room // stride) if ceil else room // stride) + 1
+
+
+def scalar(values: Sequence[int]) -> int | tuple[int, ...]:
+    """(3, 3) -> 3, as a person would write it; (3, 5) stays."""
+    return values[0] if len(set(values)) == 1 else tuple(values)

@@ -1,0 +1,108 @@
+"""Source records: how an op says what it becomes, before any text is written.
+
+An op answers with records, never with framework objects. One writer per target turns records into text, so
+formatting, naming and escaping live in one place each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx_ir as ir
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A value of the graph: a local variable, a parameter or buffer, or a small literal constant."""
+
+    value: ir.Value
+
+
+@dataclass(frozen=True)
+class Size:
+    """The run-time length of one axis: `x.shape[axis]`."""
+
+    of: Any
+    axis: int
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function call in forward: `F.pad(x, (0, 1, 0, 1))`. A name without a dot is a part (see `parts`)."""
+
+    function: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A method call on an expression: `x.flatten(1)`."""
+
+    of: Any
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Infix:
+    """A binary operator: `a + b`."""
+
+    sign: str
+    left: Any
+    right: Any
+
+
+@dataclass(frozen=True)
+class Index:
+    """A subscription: `x[:, :, 1:-1]`, `pair[0]`. A slice is a `slice`, a whole axis `slice(None)`."""
+
+    of: Any
+    items: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Literal:
+    """Source that stands as it is; only for text that the converter itself wrote, never text from a model."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Module:
+    """What is constructed once and called in forward: `nn.Conv2d(3, 8, kernel_size=(3, 3))`.
+
+    `weights` maps the module's own state names to initializers of the graph; `frozen` names parameters of the
+    module that the source does not train (they have no weight in it, or one that is fixed); `fill` gives those without
+    an initializer their value. `inputs` are the arguments of the call.
+    """
+
+    cls: str
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, ir.Value] = field(default_factory=dict)
+    fill: Mapping[str, Any] = field(default_factory=dict)
+    frozen: frozenset[str] = frozenset()
+    buffers: frozenset[str] = frozenset({"running_mean", "running_var", "num_batches_tracked"})
+    inputs: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A Keras layer: `layers.Conv2D(8, (3, 3))`; `weights` maps its weight names to initializer and axes.
+
+    An axes of None copies the array as it is; the pair (value, axes) means `array.transpose(axes)`.
+    """
+
+    cls: str
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    weights: Mapping[str, tuple[ir.Value, tuple[int, ...] | None]] = field(default_factory=dict)
+    fill: Mapping[str, Any] = field(default_factory=dict)
+    inputs: tuple[Any, ...] = ()
+    trainable: bool = True
+
+
+Record = Ref | Size | Call | Method | Infix | Index | Literal | Module | Layer

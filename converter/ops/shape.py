@@ -1,0 +1,219 @@
+"""Ops that move elements and compute none: transpose, reshape, flatten, concatenate."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.base import Capture, Dims, Op, Perm, Refusal, View, keras_layer, moved, operand
+from converter.ops.records import Call, Index, Layer, Method, Module, Record, Size
+
+
+class Transpose(Op):
+    """y[i0, i1, ...] = x with its axes in the order `perm`."""
+
+    perm: tuple[int, ...]
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return tuple(shapes[0][p] for p in self.perm)
+
+    def torch(self, n: View) -> Record:
+        swapped = [i for i, p in enumerate(self.perm) if i != p]
+        if len(swapped) == 2:
+            return Method(n.x(), "transpose", tuple(swapped))
+        return Method(n.x(), "permute", self.perm)
+
+    def keras(self, n: View) -> Record:
+        if self.perm[0] != 0:
+            raise LookupError("Permute cannot move the batch axis")
+        return Layer("Permute", {"dims": self.perm[1:]}, inputs=(n.x(),))
+
+    @keras_layer("Permute")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        return g.op(Transpose(perm=(0, *layer.dims)), x)
+
+
+class Reshape(Op):
+    """The same elements in the same order; 0 keeps the length of that axis, one -1 takes what is left."""
+
+    target: tuple[int, ...] = operand(1)
+
+    def shape(self, *shapes: Dims) -> Dims:
+        before = shapes[0]
+        made: list[int | None] = [before[i] if d == 0 else d for i, d in enumerate(self.target)]
+        if -1 in self.target:
+            rest = [d for d in made if d != -1]
+            kept = [i for i, d in enumerate(self.target) if d == 0]
+            known = all(before[i] is not None for i in range(len(before)) if i not in kept)
+            count = math.prod(d or 1 for i, d in enumerate(before) if i not in kept)
+            share = math.prod(d or 1 for i, d in enumerate(made) if d != -1 and i not in kept)
+            made[self.target.index(-1)] = count // share if known and None not in rest[len(kept) :] else None
+        return tuple(made)
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        after = self.shape(shape)
+        parts = groups(shape, after)
+        if parts is None:
+            return None
+        place = {axis: i for i, axis in enumerate(perm)}
+        keyed: list[tuple[float, list[int]]] = []
+        last = -1.0
+        for taken, made in parts:
+            spots = [place[a] for a in taken]
+            if spots != list(range(spots[0], spots[0] + len(spots))) if spots else False:
+                return None
+            last = float(spots[0]) if spots else last + 1e-3
+            keyed.append((last, made))
+        order = [axis for _, made in sorted(keyed, key=lambda pair: pair[0]) for axis in made]
+        lengths = [after[axis] for axis in order]
+        if order[0] != 0:
+            return None
+        return Reshape(target=(0, *target(lengths[1:]))), tuple(order)
+
+    def hoisted(self, perm: Perm, before: Dims) -> Op | None:
+        """The reshape whose output is this one's, transposed; None where elements would have to move."""
+        after = self.shape(before)
+        if perm[0] != 0 or any(d is None for d in after[1:]):
+            return None
+        solid = [p for p in perm if after[p] != 1]
+        if solid != sorted(solid):
+            return None
+        return Reshape(target=(0, *target([after[p] for p in perm[1:]])))
+
+    def torch(self, n: View) -> Record:
+        before, after = n.shape(), n.out_shape()
+        fresh = [d for d in self.target[1:] if d != 1]
+        if len(after) > len(before) and list(before[1:]) == fresh:
+            return self._unsqueezed(n)
+        if self.target == (0, -1):
+            return Module("nn.Flatten", inputs=(n.x(),)) if n.own else Method(n.x(), "flatten", (1,))
+        return Method(n.x(), "unflatten" if len(before) == 2 else "reshape", self._lengths(n))
+
+    def _lengths(self, n: View) -> tuple[Any, ...]:
+        if len(n.shape()) == 2:
+            return (1, self.target[1:])
+        return tuple(Size(n.x(), i) if d == 0 else d for i, d in enumerate(self.target))
+
+    def _unsqueezed(self, n: View) -> Record:
+        items: list[Any] = [slice(None)]
+        items += [None if d == 1 else slice(None) for d in self.target[1:]]
+        return Index(n.x(), tuple(items))
+
+    def keras(self, n: View) -> Record:
+        if self.target == (0, -1):
+            return Layer("Flatten", inputs=(n.x(),))
+        return Layer("Reshape", {"target_shape": self.target[1:]}, inputs=(n.x(),))
+
+    @keras_layer("Reshape")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        wanted = tuple(-1 if d is None else int(d) for d in layer.target_shape)
+        if wanted.count(-1) > 1:
+            raise Refusal(f"target_shape={wanted} has more than one unknown length.")
+        known = g.shape(x)[1:]
+        if -1 in wanted and None not in known and wanted != (-1,):
+            rest = math.prod(d for d in wanted if d != -1)
+            wanted = tuple(math.prod(d or 1 for d in known) // rest if d == -1 else d for d in wanted)
+        return g.op(Reshape(target=(0, *wanted)), x)
+
+
+class Flatten(Op):
+    """(N, ...) -> (N, product of the rest)."""
+
+    axis: int = 1
+
+    def shape(self, *shapes: Dims) -> Dims:
+        rest = shapes[0][1:]
+        return (shapes[0][0], None if None in rest else math.prod(d or 1 for d in rest))
+
+    def torch(self, n: View) -> Record:
+        if n.own:
+            return Module("nn.Flatten", inputs=(n.x(),))
+        return Method(n.x(), "flatten", (1,))
+
+    def keras(self, n: View) -> Record:
+        return Layer("Flatten", inputs=(n.x(),))
+
+    @keras_layer("Flatten")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        rank = len(g.shape(x))
+        if layer.data_format == "channels_first" and rank > 2:
+            x = g.op(Transpose(perm=(0, *range(2, rank), 1)), x)
+        return g.op(Flatten(), x)
+
+
+class Concat(Op):
+    """The inputs one after another along `axis`; all other lengths are equal."""
+
+    axis: int
+
+    def shape(self, *shapes: Dims) -> Dims:
+        axis = self.axis % len(shapes[0])
+        made: list[int | None] = []
+        for i, lengths in enumerate(zip(*shapes, strict=True)):
+            known = [d for d in lengths if d is not None]
+            total: int | None = sum(known) if len(known) == len(lengths) else None
+            made.append(total if i == axis else (known[0] if known else None))
+        return tuple(made)
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return Concat(axis=moved(self.axis, perm)), perm
+
+    def unit_axes(self, index: int) -> dict[int, int] | None:
+        return {}
+
+    def torch(self, n: View) -> Record:
+        return Call("torch.cat", (n.all(),), {"dim": self.axis})
+
+    def keras(self, n: View) -> Record:
+        return Layer("Concatenate", {"axis": self.axis}, inputs=n.all())
+
+    @keras_layer("Concatenate")
+    @staticmethod
+    def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
+        return g.op(Concat(axis=layer.axis % len(g.shape(xs[0]))), *xs)
+
+
+def groups(before: Dims, after: Dims) -> list[tuple[list[int], list[int]]] | None:
+    """The runs of axes that a reshape turns into each other, in order; None where lengths are not known."""
+    if any(d is None for d in before[1:]) or any(d is None for d in after[1:]):
+        return None
+    parts: list[tuple[list[int], list[int]]] = [([0], [0])]
+    i = j = 1
+    while i < len(before) or j < len(after):
+        if i < len(before) and before[i] == 1 and not (j < len(after) and after[j] == 1):
+            parts.append(([i], []))
+            i += 1
+            continue
+        if j < len(after) and after[j] == 1 and not (i < len(before) and before[i] == 1):
+            parts.append(([], [j]))
+            j += 1
+            continue
+        if i >= len(before) or j >= len(after):
+            return None
+        taken, made = [i], [j]
+        have, want = before[i] or 0, after[j] or 0
+        i, j = i + 1, j + 1
+        while have != want:
+            if have < want and i < len(before):
+                have *= before[i] or 0
+                taken.append(i)
+                i += 1
+            elif have > want and j < len(after):
+                want *= after[j] or 0
+                made.append(j)
+                j += 1
+            else:
+                return None
+        parts.append((taken, made))
+    return parts
+
+
+def target(lengths: list[int | None]) -> tuple[int, ...]:
+    """Lengths as Reshape takes them; -1 for an unknown one."""
+    return tuple(-1 if d is None else d for d in lengths)
+

@@ -1,0 +1,115 @@
+"""What a comparison is worth: is it float64 arithmetic, do the outputs move with the input, what stood before a softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from .compare import Array, magnitude
+from .runner import Outputs, RunFn, Runner, widen
+
+# A step of this relative size is below half a float32 step, so float32 arithmetic answers it with jumps.
+_STEP = 1e-8
+_CROOKED = 0.2
+_SILENT = 1e-13  # a move this small is float64's own noise
+
+LOGITS = "logits of "
+
+
+def is_really_float64(outputs: Outputs) -> bool:
+    """False where there is no float output in float64, or all are float32-representable throughout: no proof, then."""
+    doubles = [array for _, array in outputs if array.dtype.kind in "fc" and array.dtype.itemsize >= 8]
+    floats = [array for _, array in outputs if array.dtype.kind in "fc"]
+    if not floats:
+        return True  # nothing to round: integers are compared exactly
+    if len(doubles) < len(floats):
+        return False
+    return not all(_representable(array) for array in doubles)
+
+
+def probe64(runner: Runner, run64: RunFn, arrays: Sequence[Array]) -> bool | None:
+    """Does this 'float64' callable compute in float64 all the way? None: cannot be said (no float input moves an output).
+
+    Steps of 1e-8 and 2e-8 into one direction: in float64 the answer moves straight on, so the second move is twice the
+    first. A cast to float32 anywhere makes both moves jumps of 6e-8 that have nothing to do with each other."""
+    rng = np.random.default_rng(0)
+    wide = [widen(array) for array in arrays]
+    steps = [array * _STEP * rng.uniform(0.5, 1.0, array.shape) if array.dtype.kind == "f" else None for array in wide]
+    if all(step is None or not step.any() for step in steps):
+        return None
+    answers = []
+    for factor in (0, 1, 2):
+        moved = [x if step is None else x + factor * step for x, step in zip(wide, steps, strict=True)]
+        answers.append(runner.answer(run64, moved, double=True))
+    crooked: list[float] = []
+    for (_, base), (_, one), (_, two) in zip(*answers, strict=True):
+        if base.dtype.kind != "f" or not np.isfinite(base).all():
+            continue
+        first, second = one.astype(np.float64) - base, two.astype(np.float64) - base
+        length = float(np.linalg.norm(second))
+        if length > _SILENT * float(np.linalg.norm(base)):
+            crooked.append(float(np.linalg.norm(second - 2 * first)) / length)
+    return max(crooked) < _CROOKED if crooked else None
+
+
+def sensitivity(one: Outputs, two: Outputs) -> dict[str, float]:
+    """For each output, the largest change between two different inputs relative to the output's size."""
+    found: dict[str, float] = {}
+    for (name, left), (_, right) in zip(one, two, strict=False):
+        if left.shape != right.shape or left.size == 0:
+            continue
+        if left.dtype.kind not in "fc":
+            found[name] = float(np.mean(left != right))
+            continue
+        finite = np.isfinite(left) & np.isfinite(right)
+        scale = max(magnitude(left), magnitude(right))
+        change = magnitude((left - right)[finite])
+        found[name] = change / scale if scale > 0 else 0.0
+    return found
+
+
+def other_inputs(arrays: Sequence[Array]) -> list[Array]:
+    """Different inputs of the same shapes, made of the same values: each array back to front."""
+    return [np.ascontiguousarray(np.flip(array)) for array in arrays]
+
+
+def softmax_axes(answers: Sequence[Outputs]) -> dict[str, int]:
+    """The outputs that are probabilities over an axis in every answer, with that axis: their logits can be had back."""
+    found: dict[str, int] = {}
+    for index, (name, _) in enumerate(answers[0] if answers else []):
+        arrays = [outputs[index][1] for outputs in answers if index < len(outputs)]
+        for axis in (-1, 1):
+            if all(_is_softmax(array, axis) for array in arrays):
+                found[name] = axis
+                break
+    return found
+
+
+def with_logits(outputs: Outputs, axes: Mapping[str, int]) -> Outputs:
+    """`outputs` and, for each softmax among them, its logits (up to the constant that softmax ignores: their mean is 0).
+
+    A softmax squeezes small differences: probabilities near 1/n agree while the logits are off by much."""
+    extra = [(LOGITS + name, logits(array, axes[name])) for name, array in outputs if name in axes]
+    return outputs + extra
+
+
+def logits(probabilities: Array, axis: int) -> Array:
+    """What a softmax over `axis` was given, with mean 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.log(probabilities.astype(np.float64))
+        return np.asarray(found - found.mean(axis, keepdims=True))
+
+
+def _representable(array: Array) -> bool:
+    with np.errstate(over="ignore"):
+        narrow = array.astype(np.complex64 if array.dtype.kind == "c" else np.float32)
+    return bool(np.array_equal(narrow.astype(array.dtype), array, equal_nan=True))
+
+
+def _is_softmax(array: Array, axis: int) -> bool:
+    if array.dtype.kind != "f" or array.ndim < 2 or axis >= array.ndim or array.shape[axis] < 2 or array.size == 0:
+        return False
+    if not bool(np.all((array > 1e-30) & (array <= 1))):
+        return False
+    return bool(np.all(np.abs(array.astype(np.float64).sum(axis) - 1) < 1e-4))

@@ -1,0 +1,145 @@
+"""Seeded inputs that fit the model: several batch sizes, several sizes where dimensions are unknown, ids below the vocabulary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..errors import UsageError
+from .compare import Array
+
+# Unknown sizes, per variant, as steps of the base; two axes of one input get different sizes, so that a swap shows. The
+# first fits models that halve several times, the second is odd, the third has equal axes.
+_VARIANTS: tuple[tuple[float, float, float], ...] = ((1, 2, 1), (1.46, 1.17, 1.29), (2, 2, 2))
+_BASE = {2: 16, 3: 16, 4: 32, 5: 16}
+_MOST_ELEMENTS = 1 << 24
+_DEFAULT_IDS = 8
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What one input takes. None in `shape` is unknown, the first axis is the batch; `high` is exclusive for integers.
+
+    `layout` may name the axes by a letter each (`NHWC`); an unknown axis C gets 3 channels. `sizes` are the sizes to
+    use for unknown axes, instead of the default ones.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    low: float | None = None
+    high: float | None = None
+    layout: str = ""
+    sizes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class InputSet:
+    """One call's inputs: arrays in the order of the specs, and the seed that makes them again (None: the user's own)."""
+
+    name: str
+    arrays: list[Array] = field(repr=False)
+    seed: tuple[int, int] | None = None
+
+    @property
+    def shapes(self) -> list[list[int]]:
+        """The shape of every array."""
+        return [list(array.shape) for array in self.arrays]
+
+
+def make_inputs(
+    specs: Sequence[InputSpec], seed: int = 0, *, batches: Sequence[int] = (2, 1, 3), scale: int = 1
+) -> list[InputSet]:
+    """Named sets: every batch size (where the batch is free), every variant of unknown sizes, and the first set's shapes
+    once more with other values, by which the judge measures how far the outputs move with the input."""
+    free_batch = any(spec.shape and spec.shape[0] is None for spec in specs)
+    dynamic = any(None in spec.shape[1:] for spec in specs)
+    plan = [(batch, 0) for batch in (batches if free_batch else batches[:1])]
+    if dynamic:
+        plan += [(batches[0], variant) for variant in range(1, max(_variants(spec) for spec in specs))]
+    plan.append(plan[0])
+    sets: list[InputSet] = []
+    for index, (batch, variant) in enumerate(plan):
+        rng = np.random.default_rng([seed, index])
+        arrays = [_values(spec, _shape(spec, batch, variant, scale), rng) for spec in specs]
+        label = "again" if index == len(plan) - 1 else f"batch {batch}" if free_batch else "fixed batch"
+        sizes = " ".join(
+            "x".join(map(str, a.shape[1:])) for a, s in zip(arrays, specs, strict=True) if None in s.shape[1:]
+        )
+        sets.append(InputSet(f"{label}, {sizes}" if sizes else label, arrays, (seed, index)))
+    return sets
+
+
+def fitting_inputs(
+    specs: Sequence[InputSpec],
+    seed: int,
+    refuses: Callable[[Sequence[Array]], str],
+    *,
+    batches: Sequence[int] = (2, 1, 3),
+) -> tuple[list[InputSet], list[str]]:
+    """The sets that the source answers, with unknown sizes doubled until it does; and a line for each that it refuses.
+
+    `refuses` is `Runner.refuses` of the source. Some models need a length of thousands before anything comes out."""
+    scale, notes = 1, list[str]()
+    while any(None in spec.shape[1:] for spec in specs):
+        first = make_inputs(specs, seed, batches=(1,), scale=scale)[0]
+        reason = refuses(first.arrays)
+        if not reason:
+            break
+        if max(array.size for array in first.arrays) * 8 > _MOST_ELEMENTS or scale >= 4096:
+            raise UsageError(
+                f"The source answers no input that was tried, up to {first.shapes}: {reason}. Pass inputs."
+            )
+        scale *= 2
+    kept = []
+    for each in make_inputs(specs, seed, batches=batches, scale=scale):
+        reason = refuses(each.arrays)
+        if reason:
+            notes.append(f"the source itself refuses the inputs {each.name!r}: {reason}")
+        else:
+            kept.append(each)
+    return kept, notes
+
+
+def given_inputs(arrays: Sequence[Array], name: str = "given") -> InputSet:
+    """The user's own inputs as a set."""
+    return InputSet(name, [np.asarray(array) for array in arrays])
+
+
+def _variants(spec: InputSpec) -> int:
+    return len(spec.sizes) if spec.sizes else len(_VARIANTS)
+
+
+def _shape(spec: InputSpec, batch: int, variant: int, scale: int) -> tuple[int, ...]:
+    """Unknown sizes depend on the axis and the variant alone, so two inputs that must agree in length do."""
+    shape: list[int] = []
+    for axis, size in enumerate(spec.shape):
+        if size is not None:
+            shape.append(size)
+        elif axis == 0:
+            shape.append(batch)
+        elif spec.layout[axis : axis + 1] == "C":
+            shape.append(3)
+        elif spec.sizes:
+            shape.append(spec.sizes[variant % len(spec.sizes)] * scale)
+        else:
+            steps = _VARIANTS[variant % len(_VARIANTS)]
+            shape.append(int(_BASE.get(len(spec.shape), 16) * steps[(axis - 1) % len(steps)]) * scale + variant % 2)
+    return tuple(shape)
+
+
+def _values(spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind == "b":
+        return rng.integers(0, 2, shape).astype(bool)
+    if dtype.kind in "iu":
+        low = int(spec.low or 0)
+        high = int(spec.high) if spec.high is not None else low + _DEFAULT_IDS
+        return rng.integers(low, max(high, low + 1), shape).astype(dtype)
+    if dtype.kind != "f":
+        raise UsageError(f"Input {spec.name!r} has dtype {spec.dtype}, for which no values can be made. Pass inputs.")
+    if spec.low is not None and spec.high is not None:
+        return rng.uniform(spec.low, spec.high, shape).astype(dtype)
+    return rng.standard_normal(shape).astype(dtype)

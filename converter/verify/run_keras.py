@@ -1,0 +1,215 @@
+"""A keras.Model as a Runner, and its twin in float64, rebuilt from its config with every dtype policy replaced."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .compare import Array
+from .runner import Boundary, NoFloat64, Outputs, RunFn, Runner, attempt
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
+
+
+def keras_runner(model: Any, *, name: str = "keras", boundary: Boundary | None = None) -> Runner:
+    """A Runner from a model on the Keras backend of this process; inputs in the order of `model.inputs`."""
+    import keras
+
+    def open64() -> RunFn:
+        twin, reason = rebuild(model)
+        if twin is None:
+            raise NoFloat64(reason)
+        return keras_callable(twin, double=True)
+
+    backend = keras.backend.backend()
+    return Runner(name, keras_callable(model), open64, backend=f"keras/{backend}", boundary=boundary or Boundary())
+
+
+def keras_callable(model: Any, *, double: bool = False) -> RunFn:
+    """arrays -> [(name, array)] with training=False. `double`: the model is a float64 twin."""
+
+    def run(arrays: Sequence[Array]) -> Outputs:
+        import keras
+
+        with exact_keras(), float64_keras() if double else contextlib.nullcontext():
+            tensors = [keras.ops.convert_to_tensor(array, dtype=str(array.dtype)) for array in arrays]
+            return list(_flatten("", model(_packed(model, tensors), training=False)))
+
+    return run
+
+
+def rebuild(model: Any, dtype: str = "float64") -> tuple[Any, str]:
+    """(a twin of `model` that computes in `dtype`, ''), or (None, why there is none).
+
+    The config's policies and casts become `dtype`; initialisers become zeros, for every weight is then copied by cast.
+    Config constants that a float32 layer holds rounded (Normalization's mean) are rounded alike: they are its weights.
+    """
+    with _untouched_globals(), float64_keras() if dtype == "float64" else contextlib.nullcontext():
+        twin, why = attempt(lambda: _twin(model, dtype))
+    return twin, f"{type(model).__name__} cannot be rebuilt: {why}" if why else ""
+
+
+def _twin(model: Any, dtype: str) -> Any:
+    import keras
+
+    with keras.utils.custom_object_scope(_custom_classes(model)):
+        twin = type(model).from_config(_retyped(model.get_config(), dtype))
+    if not twin.built and model.built:
+        twin.build_from_config(_retyped(model.get_build_config() or {}, dtype))
+    _copy_weights(model, twin)
+    return twin
+
+
+@contextlib.contextmanager
+def float64_keras() -> Iterator[None]:
+    """Keras computing in float64 where a float64 policy says so. THE place of the float64 patch, see below.
+
+    On every backend but TensorFlow, `result_type` maps float64 to float32 by a table of the promotion rules, and Batch-,
+    Layer-, Group- and RMSNormalization cast to its answer (their float64 is then 2e-7 to 8e-7 off; with the entry
+    changed, 4e-16). JAX also needs JAX_ENABLE_X64=1 in its environment. Layers made inside other layers follow the
+    global policy and floatx. All of it is as before on leaving.
+    """
+    import keras
+    from keras.src.backend.common import dtypes
+
+    table: dict[str, str] = dtypes.BIT64_TO_BIT32_DTYPE
+    entry, floatx, policy = table["float64"], keras.config.floatx(), keras.config.dtype_policy()
+    try:
+        table["float64"] = "float64"
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
+        yield
+    finally:
+        table["float64"] = entry
+        keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def exact_keras() -> Iterator[None]:
+    """No gradients, no TF32, global RNG as before, on the backend in use."""
+    import keras
+
+    backend = keras.backend.backend()
+    if backend == "torch":
+        from .run_torch import exact_torch
+
+        with exact_torch():
+            yield
+    elif backend == "tensorflow":
+        import tensorflow
+
+        switch = tensorflow.config.experimental
+        before = switch.tensor_float_32_execution_enabled()
+        switch.enable_tensor_float_32_execution(False)
+        try:
+            yield
+        finally:
+            switch.enable_tensor_float_32_execution(before)
+    else:
+        yield
+
+
+@contextlib.contextmanager
+def _untouched_globals() -> Iterator[None]:
+    """Building a model draws default seeds from Python's RNG and counts names; both are as before on leaving."""
+    from keras.src.backend.common import global_state
+
+    state, numpy_state = random.getstate(), np.random.get_state()
+    names = global_state.get_global_attribute("object_name_uids")
+    counts = None if names is None else dict(names)
+    try:
+        yield
+    finally:
+        random.setstate(state)
+        np.random.set_state(numpy_state)
+        if names is not None and counts is not None:
+            names.clear()
+            names.update(counts)
+
+
+def _retyped(value: Any, dtype: str) -> Any:
+    """A config with `dtype` in the place of every floating dtype and policy, and zeros for initialisers."""
+    if isinstance(value, list | tuple):
+        return type(value)(_retyped(part, dtype) for part in value)
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("module") == "keras.initializers":
+        return {"module": "keras.initializers", "class_name": "Zeros", "config": {}, "registered_name": None}
+    if str(value.get("class_name", "")) in ("DTypePolicy", "DTypePolicyMap", "QuantizedDTypePolicy"):
+        return _policy(value, dtype)
+    config: dict[str, Any] = {
+        key: dtype if key == "dtype" and part in _FLOATS else _retyped(part, dtype) for key, part in value.items()
+    }
+    if value.get("class_name") == "Normalization":
+        inner = config["config"]
+        for key in ("mean", "variance"):
+            if inner.get(key) is not None:
+                inner[key] = np.asarray(inner[key], np.float32).tolist()
+    return config
+
+
+def _policy(value: Mapping[str, Any], dtype: str) -> dict[str, Any]:
+    config = value.get("config") or {}
+    names = [config.get("name"), config.get("default_policy")]
+    names += [_policy_name(policy) for policy in (config.get("policy_map") or {}).values()]
+    strange = [name for name in names if name is not None and _policy_name(name) not in _FLOATS]
+    if strange:
+        raise NoFloat64(f"the dtype policy {strange[0]!r} has no float64 form")
+    return {"module": "keras", "class_name": "DTypePolicy", "config": {"name": dtype}, "registered_name": None}
+
+
+def _policy_name(policy: Any) -> Any:
+    return (policy.get("config") or {}).get("name") if isinstance(policy, Mapping) else policy
+
+
+def _custom_classes(model: Any) -> dict[str, type]:
+    """The classes of the model's own layers that Keras does not know, by the names its config uses."""
+    found: dict[str, type] = {}
+    for layer in model._flatten_layers():
+        cls = type(layer)
+        if not cls.__module__.startswith("keras."):
+            found[cls.__name__] = cls
+    return found
+
+
+def _copy_weights(model: Any, twin: Any) -> None:
+    """Copy every weight by cast; ''. One at a time, so that no second float64 copy exists."""
+    import keras
+
+    if len(model.weights) != len(twin.weights):
+        raise NoFloat64(f"the rebuilt model has {len(twin.weights)} weights, the model has {len(model.weights)}")
+    for old, new in zip(model.weights, twin.weights, strict=True):
+        if tuple(old.shape) != tuple(new.shape):
+            raise NoFloat64(f"the rebuilt weight {new.path} has shape {tuple(new.shape)}, not {tuple(old.shape)}")
+        value = np.asarray(keras.ops.convert_to_numpy(old))
+        new.assign(value.astype(str(new.dtype)))
+
+
+def _packed(model: Any, tensors: list[Any]) -> Any:
+    """The tensors in the structure that the model was made with (dict, list, single); a flat list where it has none."""
+    import keras
+
+    structure = getattr(model, "input", None)
+    if isinstance(structure, Mapping | list | tuple):
+        return keras.tree.pack_sequence_as(structure, tensors)
+    return tensors[0] if len(tensors) == 1 else tensors
+
+
+def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Array]]:
+    """Tensors of a nested structure with their place in it as the name."""
+    import keras
+
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            yield from _flatten(f"{prefix}.{key}" if prefix else str(key), part)
+    elif isinstance(value, tuple | list):
+        for index, part in enumerate(value):
+            yield from _flatten(f"{prefix}.{index}" if prefix else f"output_{index}", part)
+    elif value is not None:
+        array = np.array(keras.ops.convert_to_numpy(value))
+        yield prefix or "output", array.astype(np.float32) if array.dtype.name == "bfloat16" else array

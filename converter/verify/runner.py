@@ -1,0 +1,99 @@
+"""What the judge sees of a model: callables from arrays to named arrays, and how its boundary is turned."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from ..errors import ConvertError
+from .compare import Array
+
+Outputs = list[tuple[str, Array]]
+RunFn = Callable[[Sequence[Array]], Outputs]
+Perm = tuple[int, ...] | None
+T = TypeVar("T")
+
+
+class NoFloat64(ConvertError):
+    """This model cannot be run in float64; the text says why, and the judge rests on the float32 budget."""
+
+
+@dataclass(frozen=True)
+class Boundary:
+    """How a target's inputs and outputs are turned against the source's: `np.transpose(source_input, inputs[i])` goes
+    in, `np.transpose(target_output, outputs[i])` is compared. None, or a missing entry, turns nothing."""
+
+    inputs: tuple[Perm, ...] = ()
+    outputs: tuple[Perm, ...] = ()
+
+    def to_target(self, arrays: Sequence[Array]) -> list[Array]:
+        """The source's inputs in the target's order of axes."""
+        return [_turn(array, self.inputs, i) for i, array in enumerate(arrays)]
+
+    def to_source(self, outputs: Outputs) -> Outputs:
+        """The target's outputs in the source's order of axes."""
+        return [(name, _turn(array, self.outputs, i)) for i, (name, array) in enumerate(outputs)]
+
+
+@dataclass
+class Runner:
+    """One rung: a model that answers in float32 and, where `open64` is given, in float64.
+
+    `open64` makes the float64 callable when the judge needs it and the judge drops it right after, so that one float64
+    copy is alive at a time; it raises NoFloat64 where there is none. `extras` names outputs that are compared by name
+    (logits before a softmax) where source and target both have them. `close` is called when the judge has every answer.
+    """
+
+    name: str
+    run32: RunFn
+    open64: Callable[[], RunFn] | None = None
+    why_no_64: str = "it runs in float32 only"
+    device: str = "cpu"
+    backend: str = ""
+    boundary: Boundary = field(default_factory=Boundary)
+    extras: frozenset[str] = frozenset()
+    close: Callable[[], None] | None = None
+
+    def answer(self, run: RunFn, arrays: Sequence[Array], *, double: bool = False) -> Outputs:
+        """Run on the source's inputs (floats as float64 where `double`), outputs in the source's order of axes."""
+        turned = self.boundary.to_target(arrays)
+        return self.boundary.to_source(run([widen(x) for x in turned] if double else turned))
+
+    def refuses(self, arrays: Sequence[Array]) -> str:
+        """Why the model has no use for these inputs ('' if it answers): it raises, or an output is empty."""
+        outputs, why = attempt(lambda: self.answer(self.run32, arrays))
+        if outputs is None:
+            return why
+        empty = [name for name, array in outputs if array.size == 0]
+        return f"output {empty[0]!r} is empty" if empty else ""
+
+
+def attempt(call: Callable[[], T]) -> tuple[T | None, str]:
+    """(what `call` returns, ''), or (None, why it failed): running a model may raise anything at all."""
+    try:
+        return call(), ""
+    except NoFloat64 as error:
+        return None, str(error)
+    except Exception as error:  # noqa: BLE001 - frameworks have no common class; the reason goes into the verdict
+        return None, f"{type(error).__name__}: {first_line(error)}"
+
+
+def widen(array: Array) -> Array:
+    """Floats below float64 as float64, exactly; everything else as it is."""
+    return array.astype(np.float64) if array.dtype.kind == "f" else array
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of a message that says something, of a length fit for a report."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else "no message")[:300]
+
+
+def _turn(array: Array, perms: tuple[Perm, ...], index: int) -> Array:
+    perm = perms[index] if index < len(perms) else None
+    if perm is None or len(perm) != array.ndim:
+        return array  # a wrong rank is the comparison's to report
+    return np.ascontiguousarray(np.transpose(array, perm))

@@ -1,0 +1,246 @@
+"""The reference run of a file in a process of its own: JSON lines over pipes, arrays in .npz files, frameworks kept apart."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import queue
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any, Self
+
+import numpy as np
+
+from .. import errors
+from .compare import Array
+from .runner import Boundary, NoFloat64, Outputs, RunFn, Runner
+
+_RELAYED: dict[str, type[errors.ConvertError]] = {
+    "BadInput": errors.BadInput,
+    "UsageError": errors.UsageError,
+    "CannotWrite": errors.CannotWrite,
+    "NoFloat64": NoFloat64,
+}
+_ROOT = Path(__file__).parents[2]
+
+
+class WorkerFailed(errors.ConvertError):
+    """The process ended, hung, or met an error that is not one of ours; `kind` is the error's class there."""
+
+    def __init__(self, message: str, kind: str = "") -> None:
+        self.kind = kind
+        super().__init__(message)
+
+
+class Worker:
+    """A process that holds one model. It starts at once and loads while the caller works on; the first answer waits.
+
+    `factory` is 'package.module:function'; called there with `kwargs` (JSON), it returns an object with
+    `run32(arrays) -> [(name, array)]`, and, where it has them, `run64(arrays)` (may raise NoFloat64) and `info()` (a
+    dict for the report). Use as a context manager, or call `close()`.
+    """
+
+    def __init__(
+        self,
+        factory: str,
+        kwargs: Mapping[str, Any] | None = None,
+        env: Mapping[str, str] | None = None,
+        *,
+        timeout: float = 600.0,
+    ) -> None:
+        self.timeout = timeout
+        self._lock = threading.Lock()
+        self._count = 0
+        self._ready: dict[str, Any] | None = None
+        self._folder = Path(tempfile.mkdtemp(prefix="kconvert_worker_"))
+        self._lines: queue.Queue[str | None] = queue.Queue()
+        environment = {**os.environ, **(env or {})}
+        paths = [str(_ROOT), *environment.get("PYTHONPATH", "").split(os.pathsep)]
+        environment |= {"PYTHONPATH": os.pathsep.join(filter(None, paths)), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        try:
+            with open(self._folder / "log", "wb") as log:
+                # -P: a keras.py in the folder that the user works in is not imported.
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "converter.verify.worker"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    env=environment,
+                    text=True,
+                    encoding="utf-8",
+                )
+        except OSError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        # The thread must not hold `self`, or a forgotten Worker would never be collected and closed.
+        threading.Thread(target=_listen, args=(self._process.stdout, self._lines), daemon=True).start()
+        self._send({"do": "start", "factory": factory, "kwargs": dict(kwargs or {}), "folder": str(self._folder)})
+
+    def ready(self) -> dict[str, Any]:
+        """Wait until the model is loaded; what the factory's `info()` says. Raises what the factory raised."""
+        with self._lock:
+            return self._wait_ready()
+
+    def run32(self, arrays: Sequence[Array]) -> Outputs:
+        """The model's float32 answer."""
+        return self._run("run32", arrays)
+
+    def run64(self, arrays: Sequence[Array]) -> Outputs:
+        """The model's float64 answer; NoFloat64 where it has none."""
+        return self._run("run64", arrays)
+
+    def runner(self, name: str, *, device: str = "cpu", backend: str = "", boundary: Boundary | None = None) -> Runner:
+        """This process as the judge's rung; closed by the judge when it has every answer."""
+
+        def open64() -> RunFn:
+            return self.run64
+
+        return Runner(
+            name, self.run32, open64, device=device, backend=backend, boundary=boundary or Boundary(), close=self.close
+        )
+
+    def close(self) -> None:
+        """End the process and remove its folder; may be called twice."""
+        process = self._process
+        with contextlib.suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_process"):
+            self.close()
+
+    def _run(self, what: str, arrays: Sequence[Array]) -> Outputs:
+        with self._lock:
+            self._wait_ready()
+            self._count += 1
+            path = self._folder / f"in{self._count}.npz"
+            _save(path, list(arrays))
+            self._send({"do": what, "inputs": str(path)})
+            reply = self._receive()
+            outputs = _load(Path(reply["outputs"]))
+            return list(zip(reply["names"], outputs, strict=True))
+
+    def _wait_ready(self) -> dict[str, Any]:
+        if self._ready is None:
+            self._ready = self._receive()["info"]
+        return self._ready
+
+    def _send(self, message: dict[str, Any]) -> None:
+        stream = self._process.stdin
+        try:
+            if stream is None:
+                raise OSError("no pipe")
+            stream.write(json.dumps(message) + "\n")
+            stream.flush()
+        except (OSError, ValueError) as error:
+            raise WorkerFailed(f"The reference process is gone. {self._last_words()}") from error
+
+    def _receive(self) -> dict[str, Any]:
+        try:
+            line = self._lines.get(timeout=self.timeout)
+        except queue.Empty:
+            self.close()
+            raise WorkerFailed(f"The reference process did not answer within {self.timeout:g} s.", "Timeout") from None
+        if line is None:
+            self._lines.put(None)  # whoever asks next is told the same
+            code = self._process.wait()
+            raise WorkerFailed(f"The reference process ended with status {code}. {self._last_words()}", "Ended")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            kind, text = reply["kind"], reply["error"]
+            if kind in _RELAYED:
+                raise _RELAYED[kind](text)
+            raise WorkerFailed(f"{kind}: {text}", kind)
+        return reply
+
+    def _last_words(self) -> str:
+        with contextlib.suppress(OSError):
+            lines = (self._folder / "log").read_text(errors="replace").strip().splitlines()
+            return " ".join(lines[-3:])[-500:]
+        return ""
+
+
+def _listen(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
+    """Pass the child's lines on, and None when it is gone."""
+    if stream is not None:
+        with contextlib.suppress(ValueError, OSError), stream:
+            for line in stream:
+                lines.put(line)
+    lines.put(None)
+
+
+def _save(path: Path, arrays: Sequence[Array]) -> None:
+    with open(path, "wb") as stream:
+        np.savez(stream, *arrays)
+
+
+def _load(path: Path) -> list[Array]:
+    with np.load(path, allow_pickle=False) as data:
+        arrays = [data[f"arr_{index}"] for index in range(len(data.files))]
+    path.unlink()
+    return arrays
+
+
+def _serve(commands: IO[str], replies: IO[str]) -> None:
+    """The child's loop: one reply for each command, until the parent closes the pipe."""
+    model: Any = None
+    folder = Path()
+    for count, line in enumerate(commands):
+        command = json.loads(line)
+        reply: dict[str, Any]
+        try:
+            if command["do"] == "start":
+                folder = Path(command["folder"])
+                module, _, function = command["factory"].partition(":")
+                model = getattr(importlib.import_module(module), function)(**command["kwargs"])
+                reply = {"info": model.info() if hasattr(model, "info") else {}}
+            else:
+                reply = _answer(model, command, folder / f"out{count}.npz")
+        except Exception as error:  # noqa: BLE001 - it is told to the parent, whose error it becomes
+            traceback.print_exc()
+            reply = {"error": str(error), "kind": type(error).__name__}
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()
+
+
+def _answer(model: Any, command: dict[str, Any], path: Path) -> dict[str, Any]:
+    if not hasattr(model, command["do"]):
+        raise NoFloat64("the reference process has no float64 run")
+    outputs: Outputs = getattr(model, command["do"])(_load(Path(command["inputs"])))
+    _save(path, [array for _, array in outputs])
+    return {"names": [name for name, _ in outputs], "outputs": str(path)}
+
+
+def main() -> None:
+    """Keep the pipes for the protocol: what frameworks print goes to the log, and nothing else reads the commands."""
+    commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    _serve(commands, replies)
+    replies.flush()
+    os._exit(0)  # the frameworks' threads and exit handlers have nothing left to do
+
+
+if __name__ == "__main__":
+    main()
