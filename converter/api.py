@@ -2,32 +2,135 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
-from converter.conversion import Conversion, Mapping, Turn, WeightMap
+from converter import frameworks, proof, sources
+from converter.conversion import Conversion, Turn, WeightMap, WeightMaps
+from converter.errors import UsageError
 from converter.report import Report
+from converter.saving import onnx_files, torch_files
+from converter.sources import Source
+
+Layout = Literal["native", "source"]
+TARGETS = ("torch", "keras", "onnx")
 
 
-def convert(model: Any, to: str, *, layout: str = "native", verify: bool = True) -> Conversion:
-    """Convert a model."""
+def convert(
+    model: Any,
+    to: str,
+    *,
+    layout: Layout = "native",
+    inputs: Mapping[str, Any] | Sequence[Any] | None = None,
+    example_inputs: Sequence[Any] | None = None,
+    arch: Any = None,
+    arch_args: dict[str, Any] | None = None,
+    verify: bool = True,
+    device: str = "cpu",
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda text: None,
+) -> Conversion:
+    """Convert a model and, with `verify`, prove that the result answers like its source.
+
+    Args:
+        model: a path (.keras, .h5, .pt2), a keras.Model, an nn.Module or an ExportedProgram.
+        to: "torch", "keras" or "onnx".
+        layout: "native" turns inputs and outputs of rank 4 and 5 into the target's axis order where their channel axis
+            is that of a spatial layer; "source" leaves every input and output as the source has it.
+        inputs: arrays to verify with, in the order of the model's inputs or by their names; random ones else.
+        example_inputs: tensors that an nn.Module is traced with; the first axis is the batch.
+        arch: for a file that holds weights only: a callable, or 'package.module:callable', that returns the model.
+        arch_args: keyword arguments for `arch`.
+        verify: compare source, ONNX and target. An unequal target is no error: the report's `passed` is False.
+        device: where the target is verified as well, "cpu" or "cuda".
+        seed: of the random inputs.
+        progress: is told what is being done, for long work.
+
+    Raises:
+        UsageError, Unsupported (all reasons at once, before anything is built), BadInput.
+    """
+    if to not in TARGETS:
+        raise UsageError(f"to: expected one of {', '.join(TARGETS)}, received {to!r}.")
+    if layout not in ("native", "source"):
+        raise UsageError(f"layout: expected 'native' or 'source', received {layout!r}.")
+    if sources.kind_of(model) == to:
+        raise UsageError(f"The model is {to} already; expected another target.")
+    frameworks.before_torch()
+    frameworks.choose_keras()
+    from_file = isinstance(model, (str, os.PathLike)) and sources.kind_of(model) == "keras"
+    worker = proof.start_worker(Path(model), arch, arch_args) if from_file and verify else None
+    try:
+        source = sources.read(model, arch, arch_args)
+        build = _keras_to_torch if to == "torch" else _torch_to_keras if to == "keras" else _to_onnx
+        made = build(source, layout, example_inputs)
+        if verify:
+            proof.prove(made, source, worker, inputs=inputs, device=device, seed=seed, progress=progress)
+    finally:
+        if worker is not None:
+            worker.close()
+    return made
+
+
+def _keras_to_torch(source: Source, layout: Layout, example_inputs: Sequence[Any] | None) -> Conversion:
     from converter.build import to_torch, torch_load
     from converter.capture import from_keras
-    from converter.graph import flatten, layout as layouts, onnx_model
+    from converter.graph import flatten, onnx_model
+    from converter.graph import layout as layouts
 
-    captured = from_keras.capture(model)
+    captured = from_keras.capture(source.model)
     g = captured.graph
-    names = [v.name or "x" for v in g.graph.inputs]
-    if to == "onnx":
-        import onnx_ir as ir
-
-        return Conversion("onnx", "", Mapping(), Report("keras", "onnx"), make_onnx=lambda: ir.to_proto(onnx_model.onnx_model(g)))
-    turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout)]  # type: ignore[arg-type]
+    specs = proof.input_specs(g.graph.inputs)
+    turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout)]
     flatten.absorb(g)
-    written = to_torch.write(g.graph, captured.outputs, names, f"{model.name}, converted from Keras by kconvert.")
-    weights = [(w.key, w.data) for w in written.weights]
-    mapping = Mapping(
-        WeightMap(w.origin.path, w.key, w.origin.axes, w.origin.transform) for w in written.weights if w.origin is not None
+    written = to_torch.write(g.graph, captured.outputs, [s.name for s in specs], f"{source.name}, converted from Keras by kconvert.")
+    state = [(w.key, w.data) for w in written.weights]
+    known = [w for w in written.weights if w.origin is not None]
+    maps = WeightMaps(
+        WeightMap(source.original(w.origin.path), w.key, w.origin.axes, w.origin.transform) for w in known if w.origin
     )
-    transposes = sum(node.op_type == "Transpose" for node in g.graph)
-    report = Report("keras", "torch", turns=[str(t) for t in turns], transposes=transposes)
-    return Conversion("torch", written.text, mapping, report, turns, make_model=lambda: torch_load.load(written.text, weights))
+    report = Report(
+        source.name,
+        "torch",
+        repairs=source.repairs,
+        turns=[str(t) for t in turns],
+        transposes=sum(node.op_type == "Transpose" for node in g.graph),
+        warnings=proof.warnings_of(g.graph, source, written.weights),
+        notes=captured.notes,
+    )
+    made = Conversion("torch", written.text, maps, report, turns)
+    made.make_model = lambda: torch_load.load(written.text, state)
+    made.make_onnx = lambda: onnx_model.proto(g)
+    made.write = lambda path, force: torch_files(made, state, path, force)
+    made.evidence = proof.Evidence(
+        specs=specs,
+        weights=[(w.key, g.sources[w.origin.path], w.origin.replay) for w in known if w.origin],
+        to_numpy=g.to_numpy,
+    )
+    return made
+
+
+def _to_onnx(source: Source, layout: Layout, example_inputs: Sequence[Any] | None) -> Conversion:
+    from converter.capture import from_keras
+    from converter.graph import flatten, onnx_model
+    from converter.graph import layout as layouts
+
+    captured = from_keras.capture(source.model)
+    g = captured.graph
+    specs = proof.input_specs(g.graph.inputs)
+    layouts.settle(g, "source")
+    flatten.absorb(g)
+    warnings = proof.warnings_of(g.graph, source, [])
+    made = Conversion("onnx", "", WeightMaps(), Report(source.name, "onnx", repairs=source.repairs, warnings=warnings))
+    made.make_onnx = lambda: onnx_model.proto(g)
+    made.make_model = made.make_onnx
+    made.write = lambda path, force: onnx_files(made, path, force)
+    made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy)
+    return made
+
+
+def _torch_to_keras(source: Source, layout: Layout, example_inputs: Sequence[Any] | None) -> Conversion:
+    raise UsageError("from PyTorch to Keras: not wired yet")
+
+

@@ -20,7 +20,7 @@ class WeightMap:
     transform: str = ""
 
 
-class Mapping(list[WeightMap]):
+class WeightMaps(list[WeightMap]):
     """Every weight's way, in the order of the target's state."""
 
     def to_json(self) -> str:
@@ -54,12 +54,14 @@ class Conversion:
 
     to: str
     source: str
-    mapping: Mapping
+    mapping: WeightMaps
     report: Report
     turns: list[Turn] = field(default_factory=list)
     make_model: Callable[[], Any] | None = None
     make_onnx: Callable[[], Any] | None = None
     write: Callable[[Any, bool], list[Any]] | None = None
+    evidence: Any = None
+    """What the judge needs besides the models."""
     _model: Any = None
     _onnx: Any = None
 

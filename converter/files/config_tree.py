@@ -11,6 +11,7 @@ from typing import Any
 
 from converter.errors import BadInput, Unsupported
 from converter.files import repairs, repairs_keras1, tf_ops
+from converter.files.keras_dialects import HARD_SIGMOID_V2
 from converter.files.nodes import Calls, is_leaf, parse_calls, references, rename_leaves, write_calls
 from converter.files.repairs import Layer, Reading
 from converter.files.vetting_keras import CONTAINERS, DATA, NEVER, ROOTS, Vetting, root_of
@@ -88,6 +89,8 @@ class ConfigTree:
             return {key: self._value(entry, where, depth + 1) for key, entry in value.items()}
         if name in DATA:
             return {key: self._value(entry, where, depth + 1) for key, entry in value.items() if key != "module"}
+        if name == "function" and (value.get("config") == HARD_SIGMOID_V2 or value.get("config") in self.vetting.custom):
+            return value
         if name.startswith("__") or name == "function":
             self.reading.refuse(where, name, f"a function in an option ({value.get('config')!r:.60}) is never loaded.")
             return None

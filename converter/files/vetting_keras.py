@@ -29,6 +29,8 @@ DTYPES = frozenset(
     "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64 string "
     "mixed_float16 mixed_bfloat16".split()
 )
+# Layers that keras.applications bring along without a public name.
+APPLICATIONS = {"LayerScale": "keras.src.applications.convnext"}
 PATHS = frozenset({"vocabulary", "idf_weights", "filepath", "file", "path", "bin_boundaries"})
 LARGEST = 1 << 31
 
@@ -77,9 +79,8 @@ class Vetting:
             return False
         cls = getattr(self.keras.layers, name, None) if name.isidentifier() else None
         if not isinstance(cls, type):
-            application = isinstance(module, str) and module.startswith(("keras.src.applications.", "keras.applications."))
-            if application and self.allowed(name):
-                layer.update(module=module, registered_name=None)
+            if name in APPLICATIONS and self.allowed(name):
+                layer.update(module=APPLICATIONS[name], registered_name=None)
                 return True
             self.reading.refuse(where, name, "Keras has no layer of this name.", _pass(name))
             return False
@@ -188,7 +189,7 @@ class Vetting:
         while stack:
             key, value = stack.pop()
             if isinstance(value, dict):
-                stack.extend((str(k), v) for k, v in value.items() if "seed" not in str(k))
+                stack.extend((str(k), v) for k, v in value.items() if "seed" not in str(k) and k != "shared_object_id")
             elif isinstance(value, list):
                 stack.extend((key, v) for v in value)
             elif isinstance(value, int) and abs(value) >= LARGEST:

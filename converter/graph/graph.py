@@ -26,20 +26,48 @@ FACT = "kconvert.fact."
 EXACT = base.EXACT
 
 
+Step = tuple[Any, ...]
+"""('T', perm), ('R', shape) or ('O', axis, order, why): one transposition, reshape or reordering."""
+
+
 @dataclass(frozen=True)
 class Origin:
-    """Where an initializer's numbers come from.
-
-    `path` is the source's own name of the weight; this initializer is `source.transpose(axes)` (None: as it is), then
-    what `transform` says, if anything: `order` holds, per axis of the result, the indices that were taken.
-    """
+    """Where an initializer's numbers come from: the source's own name of the weight, and every step since then."""
 
     path: str
     trainable: bool
-    axes: Perm | None = None
-    transform: str = ""
-    order: tuple[int, tuple[int, ...]] | None = None
-    shape: tuple[int, ...] | None = None
+    steps: tuple[Step, ...] = ()
+
+    def then(self, *step: Any) -> Origin:
+        """The same weight, one step further."""
+        if step[0] == "T" and self.steps and self.steps[-1][0] == "T":
+            both = tuple(self.steps[-1][1][p] for p in step[1])
+            return replace(self, steps=(*self.steps[:-1], ("T", both)))
+        return replace(self, steps=(*self.steps, step))
+
+    @property
+    def axes(self) -> Perm | None:
+        """The transposition that comes first; None where the axes stay."""
+        first = self.steps[0] if self.steps else ("",)
+        return first[1] if first[0] == "T" and first[1] != tuple(range(len(first[1]))) else None
+
+    @property
+    def transform(self) -> str:
+        """What comes after the first transposition, in words."""
+        rest = self.steps[1:] if self.steps and self.steps[0][0] == "T" else self.steps
+        words = {"T": "transposed {}", "R": "reshaped to {}", "O": "{2} (axis {0})"}
+        return "; ".join(words[kind].format(*args) for kind, *args in rest)
+
+    def replay(self, data: np.ndarray) -> np.ndarray:
+        """The steps, on the source's own array."""
+        for kind, *args in self.steps:
+            if kind == "T":
+                data = data.transpose(args[0])
+            elif kind == "R":
+                data = data.reshape(args[0])
+            else:
+                data = data.take(np.asarray(args[1]), args[0])
+        return data
 
 
 @dataclass(frozen=True)
@@ -92,6 +120,7 @@ class GraphBuilder:
         self._names: set[str] = set()
         self._weights: dict[tuple[Any, ...], ir.Value] = {}
         self._keep: list[Any] = []
+        self.sources: dict[str, Any] = {}
 
     @contextlib.contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -144,12 +173,12 @@ class GraphBuilder:
         key = (id(variable), axes)
         if key not in self._weights:
             data = self.to_numpy(variable)
-            shape = tuple(data.shape)
             value = self._initializer(self.name(path), data if axes is None else data.transpose(axes))
-            value.meta["origin"] = Origin(path, trainable, axes, shape=shape)
+            value.meta["origin"] = Origin(path, trainable, () if axes is None else (("T", axes),))
             value.metadata_props[WEIGHT] = path
             self._weights[key] = value
             self._keep.append(variable)
+            self.sources[path] = variable
         return self._weights[key]
 
     def derived(
@@ -174,27 +203,22 @@ class GraphBuilder:
     def transposed(self, value: ir.Value, perm: Perm) -> ir.Value:
         """A constant, transposed once and for all."""
         known = origin(value)
-        if known is not None and not known.transform:
-            known = replace(known, axes=perm if known.axes is None else tuple(known.axes[p] for p in perm))
-        elif known is not None:
-            known = replace(known, transform=_and(known.transform, f"transpose {perm}"))
-        return self.derived(value, lambda data: data.transpose(perm), ("T", perm), known)
+        made = known.then("T", perm) if known is not None else None
+        return self.derived(value, lambda data: data.transpose(perm), ("T", perm), made)
 
     def reshaped(self, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:
         """A constant, reshaped once and for all (its numbers stay in their order)."""
         if dims(value) == shape:
             return value
         known = origin(value)
-        if known is not None:
-            known = replace(known, transform=_and(known.transform, f"reshape {shape}"))
-        return self.derived(value, lambda data: data.reshape(shape), ("R", shape), known)
+        made = known.then("R", shape) if known is not None else None
+        return self.derived(value, lambda data: data.reshape(shape), ("R", shape), made)
 
     def reordered(self, value: ir.Value, axis: int, order: np.ndarray, why: str) -> ir.Value:
         """A constant whose entries along one axis are taken in another order."""
         known = origin(value)
-        if known is not None:
-            known = replace(known, transform=_and(known.transform, why), order=(axis, tuple(order.tolist())))
-        return self.derived(value, lambda data: data.take(order, axis), ("O", axis, order.tobytes()), known)
+        made = known.then("O", axis, tuple(order.tolist()), why) if known is not None else None
+        return self.derived(value, lambda data: data.take(order, axis), ("O", axis, order.tobytes()), made)
 
     def _initializer(self, name: str, data: np.ndarray) -> ir.Value:
         tensor = ir.Tensor(data, name=name)
@@ -304,7 +328,3 @@ def _attribute(name: str, content: Any) -> ir.Attr:
     if items and all(isinstance(i, str) for i in items):
         return ir.AttrStrings(name, items)
     return ir.AttrInt64s(name, [int(i) for i in items])
-
-
-def _and(one: str, two: str) -> str:
-    return f"{one}; {two}" if one else two

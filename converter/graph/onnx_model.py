@@ -11,7 +11,7 @@ import onnx_ir as ir
 from converter.graph.graph import GraphBuilder, array, dims, ir_shape, place_of
 from converter.ops import base
 
-FUNCTION_OPSET = {"": base.OPSET}
+LIMIT = 2**31 - 2**20
 
 
 def onnx_model(g: GraphBuilder) -> ir.Model:
@@ -51,6 +51,17 @@ def onnx_model(g: GraphBuilder) -> ir.Model:
     if not functions:
         graph.opset_imports.pop(base.DOMAIN)
     return ir.Model(graph, ir_version=11, producer_name="kconvert", functions=list(functions.values()))
+
+
+def proto(g: GraphBuilder) -> Any:
+    """The model as onnx.ModelProto. Raises ValueError over 2 GB, which a protobuf cannot hold."""
+    size = sum(v.const_value.nbytes for v in g.graph.initializers.values() if v.const_value is not None)
+    if size >= LIMIT:
+        raise ValueError(
+            f"The graph holds {size / 1e9:.1f} GB of weights, and a ModelProto ends at 2 GB. "
+            'Call save("x.onnx"), which writes the weights to a file beside it.'
+        )
+    return ir.to_proto(onnx_model(g))
 
 
 def _copy(value: ir.Value) -> ir.Value:

@@ -175,6 +175,10 @@ class Op:
         """
         return {i: -1 for i in range(8) if i != index} if self.neutral else None
 
+    def vocabulary(self, shapes: tuple[Dims, ...], index: int) -> int | None:
+        """For an input `index` that holds ids: the number of rows of the table that they look up; None for other inputs."""
+        return None
+
     @classmethod
     def targets(cls) -> tuple[bool, bool]:
         """Whether the class has a PyTorch form and a Keras form."""

@@ -9,10 +9,10 @@ import numpy as np
 from .compare import Array, magnitude
 from .runner import Outputs, RunFn, Runner, widen
 
-# A step of this relative size is below half a float32 step, so float32 arithmetic answers it with jumps.
-_STEP = 1e-8
-_CROOKED = 0.2
-_SILENT = 1e-13  # a move this small is float64's own noise
+# A step of about one float32 step: float64 follows it to a relative 1e-6, float32 misses by a tenth or more.
+_STEP = 1e-7
+_CROOKED = 1e-2
+_SILENT = 1e-12  # a move this small, relative to the output, is float64's own noise
 
 LOGITS = "logits of "
 
@@ -31,10 +31,12 @@ def is_really_float64(outputs: Outputs) -> bool:
 def probe64(runner: Runner, run64: RunFn, arrays: Sequence[Array]) -> bool | None:
     """Does this 'float64' callable compute in float64 all the way? None: cannot be said (no float input moves an output).
 
-    Steps of 1e-8 and 2e-8 into one direction: in float64 the answer moves straight on, so the second move is twice the
-    first. A cast to float32 anywhere makes both moves jumps of 6e-8 that have nothing to do with each other."""
+    Steps of 1e-7 and 2e-7 into one direction: in float64 the answer moves straight on, so the second move is twice the
+    first. A cast to float32 anywhere turns both moves into whole float32 steps, which are not. The start is moved off
+    the float32 grid, on which rounding would hide the steps."""
     rng = np.random.default_rng(0)
     wide = [widen(array) for array in arrays]
+    wide = [array * (1 + 1e-4 * rng.uniform(size=array.shape)) if array.dtype.kind == "f" else array for array in wide]
     steps = [array * _STEP * rng.uniform(0.5, 1.0, array.shape) if array.dtype.kind == "f" else None for array in wide]
     if all(step is None or not step.any() for step in steps):
         return None

@@ -5,7 +5,8 @@ Run in an environment of its own that has `tensorflow` and `tf-keras`:
     TF_USE_LEGACY_KERAS=1 python tests/zoo/make_tf_keras_files.py FOLDER MobileNetV2 DenseNet121 [NASNetMobile:96 ...]
 
 For each class it writes FOLDER/NAME.h5 (the whole model, softmax on top) and FOLDER/NAME.npz with `inputs`, `outputs`
-and `logits` (what the same weights give with classifier_activation=None). NAME:SIZE sets the input size.
+and `logits` (what the same weights give with classifier_activation=None), and what tf-keras computes in float64:
+`outputs64`, `logits64`. The gap between `outputs` and `outputs64` is tf-keras's own rounding. NAME:SIZE sets the input size.
 Without names, all classes of tf_keras.applications are written. `--extra` adds small models of the old dialect that
 the applications do not cover (names with '/', nested and shared models, operators on tensors).
 """
@@ -39,10 +40,12 @@ def applications() -> dict[str, Callable[..., Any]]:
     return found
 
 
-def build(function: Callable[..., Any], size: int) -> tuple[Any, Any]:
+def build(function: Callable[..., Any], size: int, dtype: str = "float32") -> tuple[Any, Any]:
     """The model with softmax and its twin that answers with logits (None where the class has no such option)."""
     shape = (size, size, 3)
     keras.backend.clear_session()
+    keras.backend.set_floatx(dtype)
+    keras.mixed_precision.set_global_policy(dtype)
     keras.utils.set_random_seed(0)
     model = function(weights=None, input_shape=shape)
     twin = None
@@ -77,14 +80,13 @@ def every_layer(model: Any) -> list[Any]:
     return found
 
 
-def record(folder: Path, name: str, model: Any, inputs: list[Any], logits: Any = None) -> None:
+def record(folder: Path, name: str, model: Any, inputs: list[Any], more: dict[str, Any] | None = None) -> None:
     """Write NAME.h5 and NAME.npz."""
     result = model(inputs if len(inputs) > 1 else inputs[0], training=False)
     outputs = list(result) if isinstance(result, (list, tuple)) else [result]
     arrays = {f"input{i}" if i else "inputs": np.asarray(array) for i, array in enumerate(inputs)}
     arrays |= {f"output{i}" if i else "outputs": np.asarray(array) for i, array in enumerate(outputs)}
-    if logits is not None:
-        arrays["logits"] = np.asarray(logits)
+    arrays |= {key: np.asarray(array) for key, array in (more or {}).items()}
     model.save(folder / f"{name}.h5", save_format="h5")
     np.savez(folder / f"{name}.npz", **arrays)
     print(f"{name}: {model.count_params()} parameters, outputs {[tuple(a.shape) for a in outputs]}", flush=True)
@@ -95,11 +97,26 @@ def write_application(folder: Path, name: str, function: Callable[..., Any], siz
     model, twin = build(function, size)
     images = np.random.default_rng(0).uniform(0.0, 255.0, (IMAGES, size, size, 3)).astype("float32")
     settle_batch_norm(model, images)
-    logits = None
+    weights = model.get_weights()
+    more = {}
     if twin is not None:
-        twin.set_weights(model.get_weights())
-        logits = twin(images, training=False)
-    record(folder, name, model, [images], logits)
+        twin.set_weights(weights)
+        more["logits"] = twin(images, training=False)
+    record(folder, name, model, [images], more)
+    exact, exact_twin = build(function, size, "float64")
+    wide = images.astype("float64")
+    exact.set_weights(weights)
+    more["outputs64"] = exact(wide, training=False)
+    if exact_twin is not None:
+        exact_twin.set_weights(weights)
+        more["logits64"] = exact_twin(wide, training=False)
+    keras.backend.set_floatx("float32")
+    keras.mixed_precision.set_global_policy("float32")
+    with np.load(folder / f"{name}.npz") as known:
+        arrays = dict(known)
+    rounding = float(np.abs(arrays["outputs"] - more["outputs64"]).max() / np.abs(more["outputs64"]).max())
+    print(f"{name}: tf-keras in float32 against itself in float64: {rounding:.1e}", flush=True)
+    np.savez(folder / f"{name}.npz", **arrays, **{key: np.asarray(array) for key, array in more.items() if "64" in key})
 
 
 def write_extra(folder: Path) -> None:

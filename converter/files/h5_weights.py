@@ -1,0 +1,173 @@
+"""Weights from HDF5 into a built Keras model: the layouts of Keras 1, 2, tf.keras 2 and Keras 3's own .h5.
+
+Layers are found by their names in the file (by their order where a weights-only file has other names), weights within
+a layer by name where the names say it and else in Keras's order: trainable first. Everything is counted and compared
+before a single value is set, and all that does not fit is listed at once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from converter.errors import BadInput
+from converter.files import weight_order
+from converter.files.hdf5 import Stored, array_of, member, names_attribute, text_attribute
+from converter.files.repairs import Reading
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Group:
+    """One layer of the file with its weights, in the file's order."""
+
+    name: str
+    weights: list[str]
+    datasets: list[Any]
+
+
+def load_legacy(group: Any, model: Any, reading: Reading, label: str, by_order: bool) -> None:
+    """Set every weight of `model` from a group with `layer_names` and `weight_names`."""
+    version = text_attribute(group, "keras_version") or ("1" if reading.major == 1 else reading.version)
+    backend = text_attribute(group, "backend") or reading.backend
+    stored = [g for g in _groups(group, label) if g.weights]
+    layers = [layer for layer in model.layers if layer.weights]
+    pairs = _pair(stored, layers, reading, label, by_order)
+    problems: list[str] = []
+    plans = []
+    for source, layer in pairs:
+        plan, problem = weight_order.plan(source, layer, reading, weight_order.Origin(version, backend))
+        plans.append(plan)
+        problems.extend(problem)
+    top = _top_level(group, label)
+    if top:
+        problems.append(f"weights of the model itself ({', '.join(top[:5])}), which have no place in a converted model")
+    fail_if(problems, label)
+    for plan in plans:
+        for step in plan:
+            arrays = step.arrays([array_of(dataset) for dataset in step.datasets])
+            for variable, array in zip(step.variables, arrays, strict=True):
+                variable.assign(array)
+    finalise(model)
+
+
+def _groups(group: Any, label: str) -> list[Group]:
+    found = []
+    for name in names_attribute(group, "layer_names", label):
+        inner = member(group, name, label)
+        weights = names_attribute(inner, "weight_names", label)
+        found.append(Group(name, weights, [member(inner, weight, label) for weight in weights]))
+    return found
+
+
+def _top_level(group: Any, label: str) -> list[str]:
+    if "top_level_model_weights" not in group:
+        return []
+    return names_attribute(group["top_level_model_weights"], "weight_names", label)
+
+
+def _pair(
+    stored: list[Group], layers: list[Any], reading: Reading, label: str, by_order: bool
+) -> list[tuple[Group, Any]]:
+    """Layers of the file and of the model: by name, or one after the other."""
+    names = {reading.names.get(layer.name, layer.name): layer for layer in layers}
+    here = {group.name for group in stored}
+    if here == set(names):
+        return [(group, names[group.name]) for group in stored]
+    if by_order and len(stored) == len(layers):
+        reading.log("weights-by-order", label, "the file's layers have other names than the model's: matched by order")
+        return list(zip(stored, layers, strict=True))
+    problems = [f"layer {name!r} of the model has no weights in the file" for name in names if name not in here]
+    problems += [f"layer {name!r} of the file is not in the model" for name in sorted(here - set(names))]
+    if by_order:
+        problems.append(f"{len(layers)} layers with weights in the model, {len(stored)} in the file")
+    fail_if(problems, label)
+    return []
+
+
+def check_sizes(model: Any, stored: list[Stored], label: str) -> None:
+    """Before anything is allocated: the model may not hold more numbers than the file."""
+    weights = model.weights
+    wanted = sum(_size(weight.shape) for weight in weights)
+    held = sum(item.size for item in stored)
+    if wanted > held:
+        largest = max(weights, key=lambda weight: _size(weight.shape))
+        raise BadInput(
+            f"{label}: the configuration claims {wanted} numbers in {len(weights)} weights (the largest is {largest.path!r} "
+            f"with the shape {tuple(largest.shape)}), but the file holds {held}. It is damaged, or it belongs to another model."
+        )
+
+
+def check_shapes(model: Any, stored: list[Stored], label: str, strict: bool) -> None:
+    """Keras 3's layout of weights: every shape of the model is in the file, and (strict) none besides."""
+    wanted = Counter(tuple(weight.shape) for weight in model.weights)
+    held = Counter(item.shape for item in stored if _is_weight(item.path))
+    names: dict[tuple[int, ...], list[str]] = {}
+    for weight in model.weights:
+        names.setdefault(tuple(weight.shape), []).append(weight.path)
+    problems = [
+        f"{count} weight(s) of the shape {shape}, such as {names[shape][0]!r}, are in the model but not in the file"
+        for shape, count in (wanted - held).items()
+    ]
+    if strict or problems:
+        problems += [
+            f"{count} weight(s) of the shape {shape} are in the file but not in the model"
+            for shape, count in (held - wanted).items()
+        ]
+    fail_if(problems, label)
+
+
+def _is_weight(path: str) -> bool:
+    parts = path.strip("/").split("/")
+    other = {"optimizer", "metrics", "_metrics", "loss", "_loss_tracker", "_compile_metrics", "compile_metrics"}
+    return parts[0] not in other and "seed_generator" not in parts
+
+
+def load_keras3(path: str, model: Any, label: str) -> None:
+    """Keras's own loading for Keras's own layout."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)  # Keras warns where it would skip a weight
+        try:
+            model.load_weights(path)
+        except (ValueError, KeyError, TypeError, OSError, AttributeError, UserWarning) as error:
+            raise BadInput(f"{label}: Keras cannot load the weights into the model: {str(error)[:800]}") from error
+
+
+def finalise(model: Any) -> None:
+    """Layers that derive tensors from their weights (Normalization) do so again."""
+    for layer in every_layer(model):
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
+
+
+def every_layer(model: Any) -> list[Any]:
+    """The layers of a model and of the models nested in it."""
+    found: list[Any] = []
+    for layer in model.layers:
+        found.extend(every_layer(layer) if hasattr(layer, "layers") else [layer])
+    return found
+
+
+def fail_if(problems: list[str], label: str) -> None:
+    """One error for all that does not fit."""
+    if not problems:
+        return
+    lines = [f"  - {problem}" for problem in problems[:SHOWN]]
+    if len(problems) > SHOWN:
+        lines.append(f"  - and {len(problems) - SHOWN} more")
+    raise BadInput(
+        "\n".join(
+            [f"{label}: the weights do not fit the model:", *lines, "Expected the weights of this very model; check --arch."]
+        )
+    )
+
+
+def _size(shape: Any) -> int:
+    size = 1
+    for extent in shape:
+        size *= int(extent)
+    return size

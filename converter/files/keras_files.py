@@ -1,0 +1,322 @@
+"""Reading Keras files (.keras, .h5 of Keras 1, 2, tf.keras 2 and 3, weights with --arch) into a built Keras model.
+
+A file is data: its configuration is JSON that is repaired and vetted here before Keras builds anything from it, its
+weights are HDF5 datasets that are checked against the built shapes before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from converter.errors import BadInput, ConvertError, UsageError
+from converter.files import h5_weights, hdf5
+from converter.files.config_tree import ConfigTree
+from converter.files.keras_build import build_model
+from converter.files.repairs import Reading, Repair
+from converter.files.repairs_keras1 import looks_like_keras1
+from converter.files.vetting_keras import Vetting
+
+Json = Any
+WEIGHTS = "model.weights.h5"
+MOST_CONFIG = 256 << 20
+HDF5_START = b"\x89HDF\r\n\x1a\n"
+DTYPES = frozenset({"float16", "bfloat16", "float32", "float64"})
+
+
+@dataclass
+class KerasFile:
+    """What was read: the model with its weights, and how the file had to be understood."""
+
+    model: Any
+    repairs: list[Repair] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    compiled: dict[str, str] = field(default_factory=dict)
+    keras_version: str = ""
+    format: str = ""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the caller asked for, checked."""
+
+    path: Path
+    allowed: Callable[[str], bool]
+    custom: Mapping[str, Any]
+    arch: Callable[..., Any] | None
+    arch_args: Mapping[str, Any]
+    dtype: str | None
+
+    @property
+    def label(self) -> str:
+        return str(self.path)
+
+
+def read_keras(
+    path: str | os.PathLike[str],
+    *,
+    allowed: Callable[[str], bool],
+    custom: Mapping[str, Any] | None = None,
+    arch: Callable[..., Any] | None = None,
+    arch_args: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    dtype: str | None = None,
+) -> KerasFile:
+    """Read a Keras file; `allowed` tells which layer classes have a mapping, `dtype` rebuilds the model in another one.
+
+    Raises BadInput for what cannot be read and Unsupported with everything that has no mapping. `trust` changes
+    nothing here: code in a Keras file is never run.
+    """
+    del trust
+    if dtype is not None and dtype not in DTYPES:
+        raise UsageError(f"dtype: expected one of {', '.join(sorted(DTYPES))}, received {dtype!r}.")
+    request = Request(Path(path), allowed, dict(custom or {}), arch, dict(arch_args or {}), dtype)
+    kind = _kind(request.path)
+    try:
+        return _read_zip(request) if kind == "zip" else _read_h5(request)
+    except RecursionError as error:
+        raise BadInput(f"{request.label}: the configuration is nested too deeply; this is no model that Keras made.") from error
+
+
+def _kind(path: Path) -> str:
+    """'zip' or 'h5', from the file's first bytes."""
+    if path.is_dir():
+        raise BadInput(f"{path}: expected a Keras file (.keras, .h5), received a directory.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            size = file.seek(0, os.SEEK_END)
+            offset = 512
+            while start != HDF5_START and offset < size and offset <= 1 << 20:
+                file.seek(offset)  # HDF5 allows a block of the user's before its own start
+                start, offset = (HDF5_START, offset) if file.read(8) == HDF5_START else (start, offset * 2)
+    except FileNotFoundError as error:
+        raise BadInput(f"{path}: no such file. Check the path.") from error
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror}).") from error
+    if start == HDF5_START:
+        return "h5"
+    if start.startswith(b"PK"):
+        return "zip"
+    found = "an empty file" if not start else f"a file that begins with {start!r}"
+    raise BadInput(f"{path}: expected a Keras file (.keras is a zip, .h5 is HDF5), received {found}.")
+
+
+def _parse_json(text: bytes | str, what: str) -> Json:
+    try:
+        return json.loads(text)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise BadInput(f"{what}: expected JSON, but it cannot be read ({error}). The file is damaged.") from error
+
+
+def _read_zip(request: Request) -> KerasFile:
+    """The .keras format: config.json, metadata.json and model.weights.h5 in a zip."""
+    label = request.label
+    try:
+        with zipfile.ZipFile(request.path) as archive:
+            names = set(archive.namelist())
+            missing = [name for name in ("config.json", WEIGHTS) if name not in names]
+            if missing:
+                raise BadInput(
+                    f"{label}: expected a .keras file with config.json and {WEIGHTS}, but the zip has no {', '.join(missing)}."
+                )
+            config = _parse_json(_member(archive, "config.json", label), f"{label}: config.json")
+            found = _parse_json(_member(archive, "metadata.json", label), label) if "metadata.json" in names else {}
+            metadata = found if isinstance(found, dict) else {}
+            _plausible(archive.getinfo(WEIGHTS), label)
+            with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
+                inner = Path(folder) / WEIGHTS
+                with archive.open(WEIGHTS) as source, inner.open("wb") as target:
+                    while block := source.read(1 << 22):
+                        target.write(block)
+                return _finish_zip(request, config, metadata, inner)
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.zlib.error, RuntimeError) as error:
+        if isinstance(error, ConvertError):
+            raise
+        raise BadInput(f"{label}: the zip cannot be read ({error}). The file may be truncated; copy it again.") from error
+
+
+def _member(archive: zipfile.ZipFile, name: str, label: str) -> bytes:
+    info = archive.getinfo(name)
+    if info.file_size > MOST_CONFIG:
+        raise BadInput(f"{label}: {name} claims {info.file_size} bytes; expected at most {MOST_CONFIG}.")
+    return archive.read(info)
+
+
+def _plausible(info: zipfile.ZipInfo, label: str) -> None:
+    if info.file_size > hdf5.SMALL and info.file_size > hdf5.MOST_EXPANSION * info.compress_size:
+        raise BadInput(
+            f"{label}: {info.filename} claims {info.file_size} bytes out of {info.compress_size}; the zip is damaged or hostile."
+        )
+
+
+def _finish_zip(request: Request, config: Json, metadata: dict[str, Json], inner: Path) -> KerasFile:
+    version = metadata.get("keras_version")
+    version = version if isinstance(version, str) else "3"
+    label = f"{request.label}: {WEIGHTS}"
+    with hdf5.open_h5(inner, label) as file:
+        stored = hdf5.check_tree(file, label)
+    reading = Reading(_major(version, 3), version)
+    model = _build(request, config, reading, stored, keras3=True)
+    h5_weights.load_keras3(str(inner), model, label)
+    compiled = _compiled(config.get("compile_config") if isinstance(config, dict) else None)
+    return KerasFile(model, reading.repairs, reading.names, compiled, version, "keras")
+
+
+def _read_h5(request: Request) -> KerasFile:
+    """HDF5: a whole model, or weights alone."""
+    label = request.label
+    with hdf5.open_h5(request.path, label) as file:
+        stored = [item for item in hdf5.check_tree(file, label) if not item.path.startswith("/optimizer_weights/")]
+        text = hdf5.text_attribute(file, "model_config")
+        if text is not None:
+            return _read_whole_h5(request, file, _parse_json(text, f"{label}: model_config"), stored)
+        group = file if "layer_names" in file.attrs or "layer_names0" in file.attrs else None
+        if group is None and "model_weights" in file:
+            group = file["model_weights"]
+        keras3 = group is None and any(name in file for name in ("layers", "_layer_checkpoint_dependencies", "vars"))
+        if group is None and not keras3:
+            raise BadInput(
+                f"{label}: expected a Keras model, but the file has neither a model_config nor weights that Keras wrote "
+                f"(it holds {', '.join(sorted(map(str, file))[:8]) or 'nothing'})."
+            )
+        if request.arch is None:
+            raise BadInput(
+                f"{label}: the file holds weights alone, without the model. "
+                "Pass --arch package.module:function (arch= in Python), a function that builds the model."
+            )
+        version = hdf5.text_attribute(group if group is not None else file, "keras_version") or ""
+        reading = Reading(_major(version, 3 if keras3 else 1), version)
+        model = _from_arch(request)
+        if not keras3:
+            h5_weights.load_legacy(group, model, reading, label, by_order=True)
+            return KerasFile(model, reading.repairs, {}, {}, version, "h5 weights")
+        h5_weights.check_shapes(model, stored, label, strict=not request.custom)
+    h5_weights.load_keras3(_weights_path(request.path), model, label)
+    return KerasFile(model, reading.repairs, {}, {}, version, "weights.h5")
+
+
+def _weights_path(path: Path) -> str:
+    """Keras insists on the ending .weights.h5; a link of that name serves where the file has another one."""
+    if path.name.endswith(".weights.h5"):
+        return str(path)
+    raise BadInput(f"{path}: weights in the layout of Keras 3 are read from a file ending in .weights.h5; rename it.")
+
+
+def _read_whole_h5(request: Request, file: Any, config: Json, stored: list[hdf5.Stored]) -> KerasFile:
+    label = request.label
+    if "model_weights" not in file:
+        raise BadInput(f"{label}: expected the weights in the group 'model_weights', but the file does not have it.")
+    group = file["model_weights"]
+    version = hdf5.text_attribute(file, "keras_version") or hdf5.text_attribute(group, "keras_version") or ""
+    backend = hdf5.text_attribute(file, "backend") or hdf5.text_attribute(group, "backend")
+    reading = Reading(_major(version, _guess_major(config)), version, backend)
+    model = _build(request, config, reading, stored, keras3=False)
+    h5_weights.load_legacy(group, model, reading, label, by_order=False)
+    training = hdf5.text_attribute(file, "training_config")
+    compiled = _compiled(_parse_json(training, f"{label}: training_config") if training else None)
+    return KerasFile(model, reading.repairs, reading.names, compiled, version, "h5")
+
+
+def _build(request: Request, config: Json, reading: Reading, stored: list[hdf5.Stored], keras3: bool) -> Any:
+    """Repair, vet, build with shapes alone, compare with the file, allocate."""
+    label = request.label
+    if request.arch is not None:
+        reading.log("arch", label, "the model comes from --arch; the file's own configuration is not used")
+        model = _from_arch(request)
+        if keras3:
+            h5_weights.check_shapes(model, stored, label, strict=not request.custom)
+        return model
+    vetting = Vetting(reading, request.allowed, request.custom)
+    numbers = sum(item.size for item in stored)
+    tree = ConfigTree(reading, vetting, request.dtype, numbers)
+    repaired = tree.model(config)
+
+    def check(model: Any) -> None:
+        h5_weights.check_sizes(model, stored, label)
+        if keras3:
+            h5_weights.check_shapes(model, stored, label, strict=not request.custom)
+
+    return build_model(repaired, request.custom, check, label)
+
+
+def _from_arch(request: Request) -> Any:
+    """The model that the user's own function builds."""
+    import keras
+
+    if request.arch is None:
+        raise BadInput(f"{request.label}: no --arch was given.")
+    with _float_policy(request.dtype):
+        model = request.arch(**request.arch_args)
+    if not isinstance(model, keras.Model):
+        raise UsageError(f"--arch: expected a function that returns a keras.Model, but it returned a {type(model).__name__}.")
+    if not model.built:
+        raise UsageError(f"--arch: the model {model.name!r} is not built. Give it an Input, or call model.build(shape).")
+    return model
+
+
+@contextmanager
+def _float_policy(dtype: str | None) -> Iterator[None]:
+    """Layers that name no dtype of their own are made in this one."""
+    import keras
+
+    if dtype is None:
+        yield
+        return
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(dtype)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _major(version: str, otherwise: int) -> int:
+    """1, 2 or 3 from the version that the file names."""
+    match = re.match(r"\s*(\d+)", version)
+    number = int(match.group(1)) if match else otherwise
+    return min(max(number, 1), 3)
+
+
+def _guess_major(config: Json) -> int:
+    """The dialect where the file does not tell a version."""
+    if isinstance(config, dict) and "module" in config:
+        return 3
+    inner = config.get("config") if isinstance(config, dict) else None
+    layers = inner.get("layers") if isinstance(inner, dict) else inner
+    return 1 if looks_like_keras1(layers if isinstance(layers, list) else []) else 2
+
+
+def _compiled(config: Json) -> dict[str, str]:
+    """What compile() had set, by name; it is told to the user and not converted."""
+    if not isinstance(config, dict):
+        return {}
+    optimizer = config.get("optimizer", config.get("optimizer_config"))
+    found = {"optimizer": optimizer, "loss": config.get("loss"), "metrics": config.get("metrics")}
+    return {key: text for key, value in found.items() if (text := _named(value))}
+
+
+def _named(value: Json) -> str:
+    """A short name for an optimizer, a loss, or a structure of them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict):
+        inner = value.get("config")
+        if "class_name" in value:
+            if isinstance(inner, str):
+                return inner
+            own = inner.get("name") if isinstance(inner, dict) else None
+            name = str(value["class_name"]).rsplit(">", 1)[-1]
+            return str(own) if name in ("function", "MeanMetricWrapper", "LossFunctionWrapper") and own else name
+        return ", ".join(f"{key}: {text}" for key, entry in value.items() if (text := _named(entry)))
+    if isinstance(value, list):
+        return ", ".join(text for entry in value if (text := _named(entry)))
+    return ""

@@ -1,0 +1,35 @@
+"""Frameworks in one process: what must be imported, or hidden, before what. THE place of both rules.
+
+`import triton` after `import tensorflow` ends in a segmentation fault on current builds, and torch.export, torch.onnx,
+torch.compile, torchvision and onnx2torch import triton. Where triton was imported first all is well; where tensorflow is
+there already, triton is hidden, and only GPU compilation misses it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from pathlib import Path
+
+
+def before_torch() -> None:
+    """Call before anything that may make torch import triton."""
+    if "tensorflow" in sys.modules and "triton" not in sys.modules:
+        sys.modules["triton"] = None  # type: ignore[assignment]
+
+
+def choose_keras() -> None:
+    """Give Keras a backend where the user has chosen none: torch, which conversion imports anyway."""
+    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND") or _configured():
+        return
+    os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") else "tensorflow"
+
+
+def _configured() -> bool:
+    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+    try:
+        return bool(json.loads(Path(home, "keras.json").read_text()).get("backend"))
+    except (OSError, ValueError, AttributeError):
+        return False

@@ -1,0 +1,237 @@
+"""What the api tells the judge: which inputs fit, which rungs there are, which weights belong together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from converter import frameworks
+from converter.conversion import Conversion
+from converter.errors import UsageError
+from converter.graph.graph import dims
+from converter.ops import base
+from converter.report import Report
+from converter.sources import Source
+from converter.verify.inputs import InputSet, InputSpec, fitting_inputs, given_inputs
+from converter.verify.judge import judge
+from converter.verify.run_ort import ort_runner
+from converter.verify.runner import Boundary, Runner
+from converter.verify.verdict import Weights, compare_weights
+from converter.verify.worker import Worker
+
+ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
+
+
+@dataclass
+class Evidence:
+    """What the judge needs besides the models: the inputs, and every weight's key, source and way."""
+
+    specs: list[InputSpec] = field(default_factory=list)
+    weights: list[tuple[str, Any, Callable[[np.ndarray], np.ndarray]]] = field(default_factory=list)
+    to_numpy: Callable[[Any], np.ndarray] = np.asarray
+
+
+def input_specs(inputs: Sequence[ir.Value]) -> list[InputSpec]:
+    """The inputs as the source has them; ids stay below the vocabulary of the table that they look up."""
+    specs = []
+    for value in inputs:
+        high = _vocabulary(value)
+        low = None if high is None else 0.0
+        dtype = str(value.dtype.numpy()) if value.dtype is not None else "float32"
+        specs.append(InputSpec(value.name or "x", dims(value), dtype, low, None if high is None else float(high)))
+    return specs
+
+
+def _vocabulary(value: ir.Value, seen: frozenset[int] = frozenset()) -> int | None:
+    """The number of rows of the smallest table that ids from this value look up."""
+    found: list[int] = []
+    for use in value.uses():
+        cls = base.class_of(use.node)
+        if cls is None or id(use.node) in seen:
+            continue
+        rows = base.of(use.node).vocabulary(tuple(dims(v) if v is not None else () for v in use.node.inputs), use.idx)
+        if rows is not None:
+            found.append(rows)
+        elif cls.neutral or use.node.op_type in ("Cast", "Reshape", "Flatten", "Transpose"):
+            deeper = _vocabulary(use.node.outputs[0], seen | {id(use.node)})
+            found += [deeper] if deeper is not None else []
+    return min(found) if found else None
+
+
+def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any]) -> list[str]:
+    """What the user should know: what losses expect, what compile() set, weights that are no numbers."""
+    lines = []
+    for value in graph.outputs:
+        node = value.producer()
+        while node is not None and node.op_type in ("Transpose", "Identity", "Reshape") and node.inputs[0] is not None:
+            node = node.inputs[0].producer()
+        if node is not None and node.op_type in ENDS:
+            name = node.metadata_props.get("kconvert.layer", "")
+            lines.append(
+                f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, binary_cross_entropy_with_logits) "
+                "expect the logits before it"
+            )
+    if source.compiled:
+        named = ", ".join(f"{key} {value}" for key, value in source.compiled.items())
+        lines.append(f"compile() had set {named}: this is not converted")
+    for weight in weights:
+        if weight.data.dtype.kind == "f" and not np.isfinite(weight.data).all():
+            count = int(np.size(weight.data) - np.count_nonzero(np.isfinite(weight.data)))
+            lines.append(f"the weight {weight.key} holds {count} values that are NaN or infinite")
+    return lines
+
+
+def start_worker(path: Path, arch: Any, arch_args: dict[str, Any] | None) -> Worker | None:
+    """The reference process of a file; None where it could not be given what it needs."""
+    if arch is not None and not isinstance(arch, str):
+        return None
+    try:
+        json.dumps(arch_args)
+    except TypeError:
+        return None
+    kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
+    env = {"KERAS_BACKEND": os.environ.get("KERAS_BACKEND") or "torch", "CUDA_VISIBLE_DEVICES": ""}
+    return Worker("converter.reference:open_file", kwargs, env, timeout=3600.0)
+
+
+def prove(
+    made: Conversion,
+    source: Source,
+    worker: Worker | None,
+    *,
+    inputs: Mapping[str, Any] | Sequence[Any] | None,
+    device: str,
+    seed: int,
+    progress: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Judge a conversion and put what was found into its report."""
+    evidence: Evidence = made.evidence
+    reference = _reference(source, worker)
+    sets, refused = _input_sets(evidence.specs, inputs, seed, reference)
+    boundary = _boundary(made)
+    hops = [ort_runner(_serialized(made), boundary=boundary)] if made.make_onnx is not None else []
+    weights: Weights | None = None
+    transposes = made.report.transposes
+    if made.to == "torch":
+        from converter.verify.run_torch import torch_runner
+
+        hops.append(torch_runner(made.model, boundary=boundary))
+        if device != "cpu":
+            hops.append(torch_runner(made.model, name=f"torch on {device}", device=device, boundary=boundary))
+        weights = compare_weights(_pairs(made))
+        transposes = _counted(made, transposes)
+    elif made.to == "keras":
+        from converter.verify.run_keras import keras_runner
+
+        hops.append(keras_runner(made.model, boundary=boundary))
+        weights = compare_weights(_pairs(made))
+    verdict = judge(reference, hops, sets, seed=seed, weights=weights, progress=progress)
+    before = made.report
+    made.report = Report.from_verdict(
+        verdict,
+        source=before.source,
+        target=before.target,
+        repairs=before.repairs,
+        turns=before.turns,
+        transposes=transposes,
+        warnings=before.warnings,
+        notes=[*before.notes, *refused],
+        versions=versions(),
+        seed=seed,
+    )
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that took part."""
+    from importlib import metadata
+
+    found = {}
+    for name in ("kconvert", "keras", "torch", "tensorflow", "onnx", "onnx-ir", "onnxruntime", "numpy"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _reference(source: Source, worker: Worker | None) -> Runner:
+    if source.kind == "torch":
+        from converter.verify.run_torch import torch_runner
+
+        return torch_runner(source.model, name="torch source")
+    if worker is not None:
+        info = worker.ready()
+        return worker.runner("keras source", backend=f"keras/{info.get('backend', '')}")
+    from converter.verify.run_keras import keras_runner
+
+    return replace(keras_runner(source.model), name="keras source")
+
+
+def _input_sets(
+    specs: list[InputSpec], inputs: Mapping[str, Any] | Sequence[Any] | None, seed: int, reference: Runner
+) -> tuple[list[InputSet], list[str]]:
+    if inputs is None:
+        return fitting_inputs(specs, seed, reference.refuses)
+    names = [spec.name for spec in specs]
+    if isinstance(inputs, Mapping):
+        missing = [name for name in names if name not in inputs]
+        if missing:
+            raise UsageError(f"inputs: expected arrays named {', '.join(names)}; {', '.join(missing)} missing.")
+        arrays = [inputs[name] for name in names]
+    else:
+        arrays = list(inputs)
+    if len(arrays) != len(specs):
+        raise UsageError(f"inputs: expected {len(specs)} arrays ({', '.join(names)}), received {len(arrays)}.")
+    cast = [np.asarray(a).astype(s.dtype, copy=False) for a, s in zip(arrays, specs, strict=True)]
+    return [given_inputs(cast), given_inputs([np.flip(a, 0).copy() for a in cast], "given, reversed")], []
+
+
+def _boundary(made: Conversion) -> Boundary:
+    perms = {(t.kind, t.index): t.perm for t in made.turns}
+
+    def row(kind: str) -> tuple[Any, ...]:
+        count = max((t.index for t in made.turns if t.kind == kind), default=-1) + 1
+        return tuple(perms.get((kind, i)) for i in range(count))
+
+    back = tuple(None if p is None else base.inverse(p) for p in row("output"))
+    return Boundary(row("input"), back)
+
+
+def _serialized(made: Conversion) -> bytes:
+    data: bytes = made.onnx.SerializeToString()
+    return data
+
+
+def _pairs(made: Conversion) -> list[tuple[str, np.ndarray, Any, np.ndarray]]:
+    evidence: Evidence = made.evidence
+    state = made.model.state_dict() if made.to == "torch" else {}
+    return [
+        (key, np.asarray(evidence.to_numpy(source)), replay, state[key].numpy())
+        for key, source, replay in evidence.weights
+    ]
+
+
+def _counted(made: Conversion, planned: int | None) -> int | None:
+    """Transpositions in the exported target; what was planned where torch cannot export it."""
+    from converter.build.export_torch import exported, run_time_transposes
+
+    frameworks.before_torch()
+    specs = []
+    perms = {t.index: t.perm for t in made.turns if t.kind == "input"}
+    for i, spec in enumerate(made.evidence.specs):
+        perm = perms.get(i)
+        specs.append(spec if perm is None else replace(spec, shape=tuple(spec.shape[p] for p in perm)))
+    try:
+        return run_time_transposes(exported(made.model, specs))
+    except Exception as error:  # noqa: BLE001  whatever export dislikes is told, and is no fault of the numbers
+        first = str(error).strip().splitlines()[:1]
+        made.report.notes.append(f"torch.export refuses the model, transpositions are counted as planned: {first}")
+        return planned
+

@@ -1,0 +1,44 @@
+"""The source file run as it is, for the judge's process: read again, on a Keras backend of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+
+class FileReference:
+    """A Keras file as the judge's worker holds it; float64 from a twin with every dtype policy replaced."""
+
+    def __init__(self, path: str, arch: str | None, arch_args: dict[str, Any] | None) -> None:
+        from converter.files.keras_files import read_keras
+        from converter.sources import importable, known_class
+        from converter.verify.run_keras import keras_runner
+
+        made = importable(arch) if arch is not None else None
+        self.model = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args).model
+        self.runner = keras_runner(self.model)
+        self._run64: Any = None
+
+    def run32(self, arrays: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        """The float32 answer."""
+        return self.runner.run32(arrays)
+
+    def run64(self, arrays: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        """The float64 answer; NoFloat64 where the model cannot be rebuilt."""
+        if self._run64 is None and self.runner.open64 is not None:
+            self._run64 = self.runner.open64()
+        answer: list[tuple[str, np.ndarray]] = self._run64(arrays)
+        return answer
+
+    def info(self) -> dict[str, Any]:
+        """What runs here."""
+        import keras
+
+        return {"backend": keras.backend.backend(), "keras": keras.__version__}
+
+
+def open_file(path: str, arch: str | None = None, arch_args: dict[str, Any] | None = None) -> FileReference:
+    """The worker's factory."""
+    return FileReference(path, arch, arch_args)

@@ -1,0 +1,127 @@
+"""What the user handed in: which framework it belongs to, and how a file is read."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from converter.errors import BadInput, UsageError
+
+KERAS_FILES = (".keras", ".h5", ".hdf5", ".hdf", ".he5")
+TORCH_FILES = (".pt2",)
+
+
+@dataclass
+class Source:
+    """A model with what is known of it."""
+
+    kind: Literal["keras", "torch"]
+    model: Any
+    name: str
+    path: Path | None = None
+    repairs: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=dict)
+    compiled: dict[str, str] = field(default_factory=dict)
+
+    def original(self, path: str) -> str:
+        """A weight's or layer's path in the file's own names."""
+        parts = path.split("/")
+        for length in range(len(parts), 0, -1):
+            renamed = self.names.get("/".join(parts[:length]))
+            if renamed is not None:
+                return "/".join([renamed, *parts[length:]])
+        return path
+
+
+def kind_of(model: Any) -> Literal["keras", "torch"]:
+    """The framework of a model, by its file's suffix or its class; imports nothing that is not there already."""
+    if isinstance(model, (str, os.PathLike)):
+        suffix = Path(model).suffix.lower()
+        if suffix in TORCH_FILES:
+            return "torch"
+        return "keras"
+    keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
+    if keras is not None and isinstance(model, keras.Model):
+        return "keras"
+    if torch is not None and isinstance(model, torch.nn.Module):
+        return "torch"
+    if torch is not None and "torch.export" in sys.modules and isinstance(model, torch.export.ExportedProgram):
+        return "torch"
+    raise UsageError(
+        "Expected a path (.keras, .h5, .pt2), a keras.Model, an nn.Module or an ExportedProgram, "
+        f"received {type(model).__module__}.{type(model).__qualname__}."
+    )
+
+
+def known_class(name: str) -> bool:
+    """Whether a Keras class has a row in ops/."""
+    from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS
+
+    return name in KERAS_LAYERS or name in KERAS_OPERATIONS or name == "InputLayer"
+
+
+def importable(spec: str) -> Callable[..., Any]:
+    """The callable that 'package.module:name' names; the user asked for its import."""
+    module, _, name = spec.partition(":")
+    if not module or not name:
+        raise UsageError(f"--arch: expected package.module:callable, received {spec!r}.")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = importlib.import_module(module)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise UsageError(f"--arch {spec!r} cannot be imported: {error}.") from error
+    if not callable(found):
+        raise UsageError(f"--arch {spec!r}: expected a callable that returns the model, received {type(found).__name__}.")
+    made: Callable[..., Any] = found
+    return made
+
+
+def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
+    """Read a file, or take a live model as it is."""
+    kind = kind_of(model)
+    if not isinstance(model, (str, os.PathLike)):
+        if arch is not None:
+            raise UsageError("arch goes with a file that holds weights only, and a live model was given.")
+        return Source(kind, model, str(getattr(model, "name", "") or type(model).__name__), compiled=_compiled(model))
+    path = Path(model)
+    if kind == "torch":
+        return Source("torch", _program(path), path.stem, path)
+    from converter.files.keras_files import read_keras
+
+    made = importable(arch) if isinstance(arch, str) else arch
+    file = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args)
+    repairs = [f"{r.where}: {r.text}" if r.where else r.text for r in file.repairs]
+    return Source("keras", file.model, path.stem, path, repairs, file.names, file.compiled)
+
+
+def _program(path: Path) -> Any:
+    from converter import frameworks
+
+    if not path.is_file():
+        raise BadInput(f"{path}: no such file. Check the path.")
+    frameworks.before_torch()
+    import torch
+
+    try:
+        return torch.export.load(path)
+    except Exception as error:  # noqa: BLE001  torch.export has no error class of its own for a damaged file
+        raise BadInput(f"{path}: expected a program saved by torch.export.save, but torch cannot read it ({error}).") from error
+
+
+def _compiled(model: Any) -> dict[str, str]:
+    """What compile() set on a live Keras model."""
+    found: dict[str, str] = {}
+    optimizer, loss = getattr(model, "optimizer", None), getattr(model, "loss", None)
+    if optimizer is not None and getattr(model, "compiled", False):
+        found["optimizer"] = type(optimizer).__name__
+    if loss is not None and getattr(model, "compiled", False):
+        found["loss"] = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    return found
