@@ -106,7 +106,8 @@ def test_correct_passes(source_model):
     verdict = verdict_of(source_model, converted(source_model))
     assert verdict.passed and verdict.proof, verdict.to_dict()
     assert worst(verdict, "float64")[1] < 1e-14
-    assert not verdict.broken and not verdict.weak
+    assert not verdict.broken
+    assert not verdict.weak
     assert set(verdict.sensitivity) == {"output", "logits of output"}
 
 
@@ -126,15 +127,20 @@ def test_report_is_deterministic_and_strict_json(source_model, capsys):
         texts.append(report.to_json())
     assert texts[0] == texts[1]
     data = json.loads(texts[0])
-    assert data["schema"] == "kconvert-report/1" and data["passed"] is True and data["devices"] == ["cpu"]
+    assert data["schema"] == "kconvert-report/1"
+    assert data["passed"] is True
+    assert data["devices"] == ["cpu"]
     render(report)
     shown = capsys.readouterr().out
-    assert "N,H,W,C -> N,C,H,W" in shown and "logits" in shown and "\x1b" not in shown
+    assert "N,H,W,C -> N,C,H,W" in shown
+    assert "logits" in shown
+    assert "\x1b" not in shown
 
 
 def test_report_without_verification():
     report = Report.from_verdict(None, source="a", target="torch")
-    assert report.passed is None and json.loads(report.to_json())["rungs"] == []
+    assert report.passed is None
+    assert json.loads(report.to_json())["rungs"] == []
 
 
 # ---- planted faults
@@ -196,7 +202,8 @@ def test_planted_fault_is_caught(source_model, fault):
     net = converted(source_model)
     fault(net)
     verdict = verdict_of(source_model, net)
-    assert not verdict.passed and not verdict.proof
+    assert not verdict.passed
+    assert not verdict.proof
     assert "keras and torch" in verdict.broken
     assert all(rung.passed is False for rung in verdict.rungs[1:])
 
@@ -204,14 +211,16 @@ def test_planted_fault_is_caught(source_model, fault):
 @pytest.mark.parametrize("options", [{"epsilon": 1e-5}, {"pads": (1, 0, 1, 0)}], ids=["epsilon", "padding by one"])
 def test_wrong_option_is_caught(source_model, options):
     verdict = verdict_of(source_model, converted(source_model, **options))
-    assert not verdict.passed and all(rung.passed is False for rung in verdict.rungs[1:])
+    assert not verdict.passed
+    assert all(rung.passed is False for rung in verdict.rungs[1:])
 
 
 def test_formula_error_below_float32_noise_is_caught_by_float64(source_model):
     verdict = verdict_of(source_model, converted(source_model, epsilon=1.001e-3))
     assert worst(verdict, "float32")[0].passed, "float32 alone must not see it, or the test shows nothing"
     assert worst(verdict, "float64")[0].passed is False
-    assert not verdict.passed and "float64" in verdict.broken
+    assert not verdict.passed
+    assert "float64" in verdict.broken
 
 
 def test_empty_batch_compares_nothing(source_model):
@@ -236,7 +245,8 @@ def test_logits_before_softmax_are_compared():
     verdict = judge(runners[0], runners[1:], make_inputs([InputSpec("x", (None, 8))]))
     rung = worst(verdict, "float64")[0]
     assert [diff.name for diff in rung.diffs if diff.passed] == ["output"]
-    assert [diff.name for diff in rung.diffs if not diff.passed] == ["logits of output"] and not verdict.passed
+    assert [diff.name for diff in rung.diffs if not diff.passed] == ["logits of output"]
+    assert not verdict.passed
 
 
 def test_weak_evidence_is_said():
@@ -244,7 +254,9 @@ def test_weak_evidence_is_said():
     with torch.no_grad():
         net.weight.mul_(1e-6)
     verdict = judge(torch_runner(net), [torch_runner(net)], make_inputs([InputSpec("x", (None, 4))]))
-    assert verdict.passed and verdict.weak == ["output"] and any("weak evidence" in note for note in verdict.notes)
+    assert verdict.passed
+    assert verdict.weak == ["output"]
+    assert any("weak evidence" in note for note in verdict.notes)
 
 
 # ---- which hop broke
@@ -255,7 +267,8 @@ def test_middle_hop_breaks(source_model):
     rows_swapped(bad)
     hops = [torch_runner(bad, name="middle", boundary=NATIVE), torch_runner(good, name="last", boundary=NATIVE)]
     verdict = judge(keras_runner(source_model), hops, sets())
-    assert not verdict.passed and verdict.broken.startswith("between keras and middle")
+    assert not verdict.passed
+    assert verdict.broken.startswith("between keras and middle")
     verdict = judge(keras_runner(source_model), hops[::-1], sets())
     assert verdict.broken.startswith("between last and middle")
 
@@ -270,7 +283,8 @@ def test_onnxruntime_rung(source_model, tmp_path):
     verdict = judge(keras_runner(source_model), hops, sets())
     assert verdict.passed and verdict.proof, verdict.to_dict()
     alone = judge(keras_runner(source_model), hops[:1], sets(), gates=Gates(require_proof=True))
-    assert not alone.passed and "required" in alone.broken
+    assert not alone.passed
+    assert "required" in alone.broken
 
 
 # ---- float64 that is none
@@ -281,7 +295,9 @@ def test_without_float64_source_it_rests_on_float32(source_model):
     source.open64 = None
     hop = torch_runner(converted(source_model), boundary=NATIVE)
     verdict = judge(source, [hop], sets())
-    assert verdict.passed and not verdict.proof and "float32" in verdict.rests_on
+    assert verdict.passed
+    assert not verdict.proof
+    assert "float32" in verdict.rests_on
     assert not judge(source, [hop], sets(), gates=Gates(require_proof=True)).passed
     broken = converted(source_model)
     rows_swapped(broken)
@@ -312,7 +328,8 @@ def test_lookup_alone_is_a_proof():
     verdict = judge(
         torch_runner(net), [torch_runner(net)], make_inputs([InputSpec("ids", (None, 3), "int64", high=10)])
     )
-    assert verdict.passed and verdict.proof
+    assert verdict.passed
+    assert verdict.proof
 
 
 def test_a_float64_twin_that_is_another_model_is_not_used():
@@ -320,7 +337,8 @@ def test_a_float64_twin_that_is_another_model_is_not_used():
     source = torch_runner(net)
     source.open64 = torch_runner(other).open64
     verdict = judge(source, [torch_runner(other)], make_inputs([InputSpec("x", (None, 4))]))
-    assert not verdict.passed and not verdict.proof
+    assert not verdict.passed
+    assert not verdict.proof
 
 
 # ---- Keras in float64
@@ -351,7 +369,8 @@ def test_keras_rebuild_computes_in_float64_and_leaves_no_trace():
     verdict = judge(keras_runner(model), [keras_runner(model)], make_inputs([InputSpec("x", (None, 5, 6, 8))]))
     assert verdict.passed and verdict.proof, verdict.to_dict()
     after = (dict(names), random.getstate(), keras.config.floatx(), dict(dtypes.BIT64_TO_BIT32_DTYPE))
-    assert before == after and torch.equal(numbers, torch.get_rng_state())
+    assert before == after
+    assert torch.equal(numbers, torch.get_rng_state())
     assert all(np.array_equal(a, keras.ops.convert_to_numpy(w)) for a, w in zip(weights, model.weights, strict=True))
 
 
@@ -369,7 +388,7 @@ def test_patch_is_what_makes_batch_normalization_float64():
     plain = error()
     with float64_keras():
         patched = error()
-    assert plain > 1e-9 > 1e-14 > patched, (plain, patched)
+    assert plain > 1e-9 and patched < 1e-14, (plain, patched)
 
 
 def test_keras_without_config_says_why():
@@ -384,9 +403,11 @@ def test_keras_without_config_says_why():
     model = Odd(3, np.zeros(2))
     model(np.zeros((1, 2), np.float32))
     twin, why = rebuild(model)
-    assert twin is None and "Odd" in why
+    assert twin is None
+    assert "Odd" in why
     verdict = judge(keras_runner(model), [keras_runner(model)], make_inputs([InputSpec("x", (None, 2))]))
-    assert verdict.passed and not verdict.proof
+    assert verdict.passed
+    assert not verdict.proof
 
 
 # ---- torch as it was
@@ -400,9 +421,11 @@ def test_torch_is_left_as_it_was():
     verdict = judge(torch_runner(net), [torch_runner(net)], make_inputs([InputSpec("x", (None, 3))]))
     assert verdict.passed
     assert [module.training for module in net.modules()] == [True, True, True, False]
-    assert torch.equal(rng, torch.get_rng_state()) and torch.backends.cudnn.conv.fp32_precision == "tf32"
+    assert torch.equal(rng, torch.get_rng_state())
+    assert torch.backends.cudnn.conv.fp32_precision == "tf32"
     assert all(torch.equal(state[k], v) for k, v in net.state_dict().items())
-    assert next(net.parameters()).dtype == torch.float32 and torch.is_grad_enabled()
+    assert next(net.parameters()).dtype == torch.float32
+    assert torch.is_grad_enabled()
 
 
 # ---- compare
@@ -413,8 +436,13 @@ def test_compare_figures_and_places():
     b = a.copy()
     b[1, 0] += 0.5
     diff = compare("y", a, b, 0.1)
-    assert not diff.passed and diff.worst == (1, 0) and diff.max_abs == 0.5 and diff.max_rel == 0.125
-    assert diff.ulp == 0.5 / np.spacing(np.float32(4)) and diff.equal == 0.75 and diff.argmax == 1.0
+    assert not diff.passed
+    assert diff.worst == (1, 0)
+    assert diff.max_abs == 0.5
+    assert diff.max_rel == 0.125
+    assert diff.ulp == 0.5 / np.spacing(np.float32(4))
+    assert diff.equal == 0.75
+    assert diff.argmax == 1.0
     assert "max_abs 5.0e-01 at (1, 0)" in str(diff)
     assert compare("y", a, b, 0.5).passed
 
@@ -433,14 +461,16 @@ def test_compare_figures_and_places():
 )
 def test_compare_refuses(a, b, word):
     diff = compare("y", np.array(a, np.float64), np.array(b, np.float64), np.inf)
-    assert not diff.passed and word in diff.reason
+    assert not diff.passed
+    assert word in diff.reason
 
 
 def test_compare_nan_tolerance_integers_and_masks():
     ones = np.ones(4)
     assert not compare("y", ones, ones * 2, float("nan")).passed
     same = compare("y", np.array([1, np.nan]), np.array([1, np.nan]), 0.0)
-    assert same.passed and same.nan == 1
+    assert same.passed
+    assert same.nan == 1
     ints = np.arange(10)
     assert compare("i", ints, ints.astype(np.int32), 0.0).passed
     assert not compare("i", ints, ints + (ints == 3), 5.0).passed
@@ -455,7 +485,9 @@ def test_weights_bit_by_bit():
     off = kernel.copy()
     off[1, 1] = np.nextafter(off[1, 1], np.float32(9))
     found = compare_weights([*good, ("off", kernel, None, off), ("t", kernel, None, kernel.T)])
-    assert found.passed is False and found.wrong[0].startswith("off: 1 of 12") and len(found.wrong) == 2
+    assert found.passed is False
+    assert found.wrong[0].startswith("off: 1 of 12")
+    assert len(found.wrong) == 2
     assert not compare_weights([("zero", np.zeros(1), None, -np.zeros(1))]).passed
     assert compare_weights([]).passed is None
 
@@ -474,20 +506,27 @@ def test_inputs_fit_and_repeat():
         assert one.name == two.name
         assert all(np.array_equal(a, b) for a, b in zip(one.arrays, two.arrays, strict=True))
         ids, mask, image = one.arrays
-        assert ids.shape == mask.shape and ids.min() >= 1 and ids.max() < 5 and image.shape[-1] == 3
+        assert ids.shape == mask.shape
+        assert ids.min() >= 1
+        assert ids.max() < 5
+        assert image.shape[-1] == 3
     assert len({each.arrays[0].shape[0] for each in first}) == 3
     assert len({each.arrays[2].shape[1:] for each in first}) == 3
-    assert first[0].shapes == first[-1].shapes and not np.array_equal(first[0].arrays[2], first[-1].arrays[2])
+    assert first[0].shapes == first[-1].shapes
+    assert not np.array_equal(first[0].arrays[2], first[-1].arrays[2])
     assert not np.array_equal(make_inputs(specs, 4)[0].arrays[2], first[0].arrays[2])
 
 
 def test_inputs_grow_until_the_source_answers():
     crop = nn.Conv1d(2, 2, 501)
     found, notes = fitting_inputs([InputSpec("x", (None, 2, None))], 0, torch_runner(crop).refuses)
-    assert found and all(each.arrays[0].shape[2] > 500 for each in found)
+    assert found
+    assert all(each.arrays[0].shape[2] > 500 for each in found)
     halves = Runner("halves", lambda arrays: [("y", arrays[0].reshape(arrays[0].shape[0], -1, 32))])
     found, notes = fitting_inputs([InputSpec("x", (None, None))], 0, halves.refuses)
-    assert found and notes and all("refuses" in note for note in notes)
+    assert found
+    assert notes
+    assert all("refuses" in note for note in notes)
 
 
 # ---- worker
@@ -503,7 +542,8 @@ def test_worker_answers_through_noise(here):
         assert worker.ready() == {"backend": "numpy", "cwd on path": False}
         x = np.arange(4, dtype=np.float32)
         outputs = dict(worker.run32([x]))
-        assert np.array_equal(outputs["y"], 2 * x) and outputs["n"].dtype.kind == "i"
+        assert np.array_equal(outputs["y"], 2 * x)
+        assert outputs["n"].dtype.kind == "i"
         assert worker.run64([x.astype(np.float64)])[0][1].dtype == np.float64
         with pytest.raises(NoFloat64, match="cast in the way"):
             worker.run64([np.zeros(1)])
@@ -511,7 +551,8 @@ def test_worker_answers_through_noise(here):
         target = Runner("target", lambda arrays: [("z", arrays[0] + arrays[0]), ("m", np.arange(3))])
         verdict = judge(worker.runner("file"), [target], make_inputs([InputSpec("x", (None, 4))]))
         assert verdict.passed
-    assert process.returncode is not None and not folder.exists()
+    assert process.returncode is not None
+    assert not folder.exists()
 
 
 def test_worker_errors(here):

@@ -12,6 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.build import torch_parts
+from converter.build.blocks import fold
 from converter.build.names import Namespace, class_name, module_attributes, parameters
 from converter.build.torch_class import Assign, ClassText, merged
 from converter.build.torch_forward import Forward
@@ -41,6 +42,9 @@ class TorchSource:
     text: str
     weights: list[Weight]
     inputs: list[str]
+
+
+PARTS = frozenset(name for name, part in vars(torch_parts).items() if getattr(part, "__module__", "") == torch_parts.__name__)
 
 
 def check(graph: ir.Graph) -> None:
@@ -80,6 +84,7 @@ class _Writer:
         self.scopes: dict[str, ClassText] = {"": self.root}
         spaces = Namespace(parameters())
         self.inputs = [spaces.take(n, "x") for n in names]
+        fold(graph)
         self.views = {id(node): NodeView(node) for node in graph}
         self.records = {key: view.record("torch") for key, view in self.views.items()}
 
@@ -102,13 +107,13 @@ class _Writer:
         return self.records[id(node)]
 
     def part(self, name: str) -> None:
-        """A helper that the file must define."""
-        if name not in self.parts:
+        """A helper that the file must define; other names without a dot are classes that it defines anyway."""
+        if name in PARTS and name not in self.parts:
             self.parts.append(name)
 
     def nested(self, item: Item) -> str | None:
         """The attribute path of the class that does what a nested call does; None where no class does just that."""
-        return self.known.get(("call", id(item.nodes[0])))
+        return self.known.get(("call", item.scope, id(item.nodes[0])))
 
     def module(self, view: NodeView, record: Module) -> str:
         """The attribute path of a module; the same record of the same layer is constructed once."""
@@ -118,7 +123,7 @@ class _Writer:
         key = (scope.prefix, view.place.path, view.role, record.cls, record.args, kwargs, weights)
         if key in self.known:
             return self.known[key]
-        layer = local_name(view)
+        layer = view.local
         attribute = scope.attributes.take(layer if view.own else f"{layer}_{view.role}")
         self.known[key] = scope.prefix + attribute
         if "." not in record.cls:
@@ -147,7 +152,7 @@ class _Writer:
         known = origin(value)
         data = value.meta.get(base.EXACT, array(value))
         own = known.path.rsplit("/", 1)[-1] if known is not None else "constant"
-        attribute = scope.attributes.take(f"{local_name(view)}_{own}")
+        attribute = scope.attributes.take(f"{view.local}_{own}")
         self.known[id(value)] = scope.prefix + attribute
         kind = {} if data.dtype == np.float32 else {"dtype": Literal(f"torch.{data.dtype}")}
         trainable = known is not None and known.trainable
@@ -174,18 +179,24 @@ class _Writer:
             fresh = path not in self.scopes
             if fresh:
                 name = item.scope.rsplit("#", 1)[0]
-                attribute = parent.attributes.take(name)
-                self.scopes[path] = ClassText(class_name(name), f"{parent.prefix}{attribute}.")
-                self.scopes[path].attribute = attribute
+                attribute = name if parent.sequential else parent.attributes.take(name)
+                shown = re.sub(r"\d+", "", parent.attribute if parent.sequential else name)
+                self.scopes[path] = ClassText(class_name(shown), f"{parent.prefix}{attribute}.", attribute)
+                self.scopes[path].sequential = item.scope.endswith("#seq")
             self._register(item.children)
             scope = self.scopes[path]
+            if scope.sequential:
+                scope.line = Assign(scope.attribute, "nn.Sequential", (), {}, [], scope)
+                parent.init.append(scope.line)
+                self.known["call", item.scope, id(item.nodes[0])] = scope.prefix[:-1]
+                continue
             forward = self._nested_forward(scope, item)
             if fresh:
                 scope.forward = forward
                 scope.line = Assign(scope.attribute, "", (), {}, [], scope)
                 parent.init.append(scope.line)
             if forward == scope.forward:
-                self.known["call", id(item.nodes[0])] = scope.prefix[:-1]
+                self.known["call", item.scope, id(item.nodes[0])] = scope.prefix[:-1]
 
     def _nested_forward(self, scope: ClassText, item: Item) -> list[str]:
         names = ["x"] if len(item.inputs) == 1 else [f"x{i + 1}" for i in range(len(item.inputs))]
@@ -201,7 +212,7 @@ class _Writer:
         for scope in self.scopes.values():
             _in_order(scope)
         text = Text(lambda value: "", self.part)
-        classes = merged(order, self.root, text)
+        classes = merged(order, self.root, text, PARTS)
         parts = [inspect.getsource(getattr(torch_parts, name)) for name in self.parts]
         body = "\n\n\n".join(part.strip() for part in [*parts, *classes])
         imports = ["import torch"]
@@ -252,12 +263,6 @@ def scope_path(scope: str, upto: str | None = None) -> str:
     if upto is not None:
         parts = parts[: parts.index(upto) + 1]
     return "".join(f"{part.rsplit('#', 1)[0]}/" for part in parts)
-
-
-def local_name(view: NodeView) -> str:
-    """The layer's name inside its scope."""
-    inner = view.place.path.removeprefix(scope_path(view.place.scope))
-    return inner or view.node.op_type.lower()
 
 
 def _returned(structure: Any, names: list[str]) -> tuple[str, str]:

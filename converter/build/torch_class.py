@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from converter.build.names import Namespace, module_attributes, parameters
-from converter.build.torch_text import Text
+from converter.build.torch_text import Text, literal
 from converter.ops.records import Literal
 
 
@@ -32,13 +32,15 @@ class ClassText:
     attributes: Namespace = field(default_factory=lambda: Namespace(module_attributes()))
     init: list[Assign] = field(default_factory=list)
     forward: list[str] = field(default_factory=list)
+    sequential: bool = False
+    """No class of its own: an nn.Sequential of the classes below it."""
     line: Assign | None = None
     """The line of the class around it that constructs this one."""
 
 
-def merged(scopes: list[ClassText], root: ClassText, text: Text) -> list[str]:
-    """The classes' text, the root last; `scopes` come with the innermost first."""
-    names = Namespace({root.name, *parameters()})
+def merged(scopes: list[ClassText], root: ClassText, text: Text, reserved: frozenset[str]) -> list[str]:
+    """The classes' text, the root last; `scopes` come with the innermost first, `reserved` names are taken."""
+    names = Namespace(parameters() | reserved | {root.name})
     groups: dict[Any, list[ClassText]] = {}
     made: list[str] = []
     depths = sorted({s.prefix.count(".") for s in scopes}, reverse=True)
@@ -47,19 +49,22 @@ def merged(scopes: list[ClassText], root: ClassText, text: Text) -> list[str]:
         for scope in (s for s in scopes if s.prefix.count(".") == depth):
             groups.setdefault(_signature(scope), []).append(scope)
         for members in groups.values():
-            made.append(_shared(members, names, text))
+            if not members[0].sequential:
+                made.append(_shared(members, names, text))
     made.append(_class(root.name, root.init, root.forward, [], text))
     return made
 
 
 def _signature(scope: ClassText) -> Any:
+    if scope.sequential:
+        return scope.prefix
     lines = [(a.attribute, a.cls, len(a.args), tuple(a.kwargs), tuple(a.after)) for a in scope.init]
     return tuple(lines), tuple(scope.forward)
 
 
 def _shared(members: list[ClassText], names: Namespace, text: Text) -> str:
     """One class for scopes of one signature; the numbers that differ become parameters of its __init__."""
-    name = names.take(_common(members))
+    name = _numbered(names, members[0].name)
     first = members[0]
     free = Namespace(parameters() | {"self"})
     chosen: dict[tuple[Any, ...], str] = {}
@@ -107,8 +112,12 @@ def _kind(value: Any) -> str:
     return type(value).__name__
 
 
-def _common(members: list[ClassText]) -> str:
-    return members[0].name
+def _numbered(names: Namespace, stem: str) -> str:
+    """ConvBlock, ConvBlock2, ConvBlock3."""
+    number = 1
+    while not names.free(stem if number == 1 else f"{stem}{number}"):
+        number += 1
+    return names.take(stem if number == 1 else f"{stem}{number}")
 
 
 def _class(name: str, init: list[Assign], forward: list[str], given: list[tuple[str, str]], text: Text) -> str:
@@ -120,12 +129,22 @@ def _class(name: str, init: list[Assign], forward: list[str], given: list[tuple[
     return "\n".join(lines)
 
 
+def _members(line: Assign, text: Text) -> list[tuple[str, str]]:
+    """What an nn.Sequential holds: each name with the text that constructs it."""
+    inner = line.scope.init if line.scope is not None else []
+    return [(each.attribute, f"{each.cls}({text.arguments(each.args, each.kwargs)})") for each in inner]
+
+
 def _assign(line: Assign, text: Text) -> list[str]:
     name = f"self.{line.attribute}"
     if line.cls == "buffer":
         made = [f"{name}: torch.Tensor", f'self.register_buffer("{line.attribute}", torch.zeros({text.arguments(line.args, line.kwargs)}))']
     elif line.cls == "nn.Parameter":
         made = [f"{name} = nn.Parameter(torch.zeros({text.arguments(line.args, line.kwargs)}))"]
+    elif line.scope is not None and line.scope.sequential:
+        made = [f"{name} = nn.Sequential(", "    OrderedDict("]
+        made += ["        [", *(f"            ({literal(key)}, {call})," for key, call in _members(line, text)), "        ]"]
+        made += ["    )", ")"]
     else:
         made = [f"{name} = {line.cls}({text.arguments(line.args, line.kwargs)})"]
     return [*made, *(f"{name}.{after}" for after in line.after)]

@@ -150,14 +150,15 @@ class Forward:
         return self._relative(self.owner.module(self.view, record))
 
     def _target(self, value: ir.Value, item: Item, dying: list[str], live: dict[str, int]) -> str:
-        for name in dying:
-            if name not in live and (name not in self.arguments or name == "x"):
-                return name
+        """A dying variable's name, `x` before all others; else `x` where it is free; else the layer's name."""
+        reusable = [name for name in dying if name not in live and (name not in self.arguments or name == "x")]
+        if reusable:
+            return "x" if "x" in reusable else reusable[0]
         if "x" not in live:
             return "x"
-        place = self.owner.view(item.nodes[-1]).place
-        wanted = item.scope.split("#")[0] or place.path.rsplit("/", 1)[-1] or "y"
-        return Namespace(set(live) | self.arguments | parameters()).take(identifier(wanted), "y")
+        wanted = item.scope.split("#")[0] or self.owner.view(item.nodes[-1]).local
+        plain = identifier(wanted)
+        return Namespace(set(live) | self.arguments | parameters()).take("y" if plain.startswith("_") else plain)
 
 
 class _Nested(Text):

@@ -61,6 +61,8 @@ def literal(value: Any) -> str:
     """A Python literal: numbers, strings and None; repr is the only road for text."""
     if isinstance(value, float) and not math.isfinite(value):
         return f'float("{value}")'
+    if isinstance(value, str) and not set(value) & {"'", '"'}:
+        return f'"{repr(value)[1:-1]}"'
     if isinstance(value, (bool, int, float, str)) or value is None:
         return repr(value)
     if hasattr(value, "item"):

@@ -13,6 +13,10 @@ from converter.ops.base import Dims, Op
 from converter.ops.records import Record, Ref
 
 
+LOCAL = "kconvert.local"
+"""Metadata: the layer's name inside its block, where it differs from its own."""
+
+
 class NodeView:
     """The View of ops/base.py over an onnx-ir node."""
 
@@ -24,6 +28,7 @@ class NodeView:
         self.own = self.role == ""
         self.trainable = self.place.trainable
         self.training = facts_of(node)
+        self.local = node.metadata_props.get(LOCAL) or self.place.path.rsplit("/", 1)[-1] or node.op_type.lower()
 
     def value(self, index: int) -> ir.Value:
         """The value at an input that must be there."""

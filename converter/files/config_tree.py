@@ -46,13 +46,15 @@ class ConfigTree:
                 "The configuration is damaged or was not made by Keras."
             )
         if not isinstance(value["config"], dict) and value["class_name"] != "Sequential":
-            raise BadInput(f"{where}: expected the configuration of {value['class_name']} as a dict, not {value['config']!r:.100}.")
+            raise BadInput(
+                f"{where}: expected the configuration of {value['class_name']} as a dict, not {value['config']!r:.100}."
+            )
         return dict(value, config=value["config"])
 
     def _layer(self, layer: Layer, where: str, old: str, new: str, depth: int, top: bool = False) -> Layer:
         """One layer or nested model; `old` and `new` are the paths of what holds it, in the file and in Keras."""
         if depth > DEEPEST:
-            raise BadInput(f"Layer {where!r}: models are nested deeper than {DEEPEST}; this is no model that Keras made.")
+            raise BadInput(f"Layer {where!r}: models are nested deeper than {DEEPEST}; Keras did not make this file.")
         named = layer["class_name"] in self.vetting.custom or layer.get("registered_name") in self.vetting.custom
         if layer["class_name"] in CONTAINERS and not named:
             return self._container(layer, where, old, new, depth, top)
@@ -69,7 +71,7 @@ class ConfigTree:
         kept = ("module", "class_name", "config", "registered_name")
         result = {key: layer[key] for key in kept}
         if layer["module"] is None and "build_config" in layer:
-            result["build_config"] = self._option("build_config", layer["build_config"], layer["class_name"], where, depth)
+            result["build_config"] = self._value(layer["build_config"], where, depth)
         return result
 
     def _option(self, key: str, value: Json, class_name: str, where: str, depth: int) -> Json:
@@ -89,7 +91,8 @@ class ConfigTree:
             return {key: self._value(entry, where, depth + 1) for key, entry in value.items()}
         if name in DATA:
             return {key: self._value(entry, where, depth + 1) for key, entry in value.items() if key != "module"}
-        if name == "function" and (value.get("config") == HARD_SIGMOID_V2 or value.get("config") in self.vetting.custom):
+        known = value.get("config")
+        if name == "function" and isinstance(known, str) and (known == HARD_SIGMOID_V2 or known in self.vetting.custom):
             return value
         if name.startswith("__") or name == "function":
             self.reading.refuse(where, name, f"a function in an option ({value.get('config')!r:.60}) is never loaded.")
@@ -122,9 +125,8 @@ class ConfigTree:
             config = {"name": layer.get("name") or "sequential", "layers": config}
             self.reading.log("sequential-list", where, "the list of layers is now a configuration with a name")
         if not isinstance(config.get("layers"), list):
-            self.reading.refuse(
-                where, layer["class_name"], "it is a subclassed model, which the file does not describe.", "Pass --custom."
-            )
+            why = "it is a subclassed model, which the file does not describe."
+            self.reading.refuse(where, layer["class_name"], why, "Pass its class with --custom.")
             return layer
         config = dict(config)
         own_name = config.get("name") if isinstance(config.get("name"), str) else "model"
@@ -142,11 +144,11 @@ class ConfigTree:
         config["layers"] = parts
         self._reset_names(config, parts, layers, table)
         if layer["class_name"] == "Sequential":
-            kept = ("name", "trainable", "layers", "build_input_shape")
-            return _keras("Sequential", {key: config[key] for key in kept if key in config})
+            for part in parts:
+                del part["calls"]
+            return _keras("Sequential", config, "name", "trainable", "layers", "build_input_shape")
         self._connect(config, parts, layers, table, where)
-        kept = ("name", "trainable", "layers", "input_layers", "output_layers")
-        return _keras("Model", {key: config[key] for key in kept if key in config})
+        return _keras("Model", config, "name", "trainable", "layers", "input_layers", "output_layers")
 
     def _part(self, entry: Layer, path: str, old: str, new: str, depth: int, table: dict[str, str]) -> Layer:
         """One layer of a model together with its calls."""
@@ -164,7 +166,9 @@ class ConfigTree:
             if isinstance(part["config"], dict):
                 part["config"]["name"] = part["name"]
 
-    def _connect(self, config: Json, parts: list[Layer], layers: list[Layer], table: dict[str, str], where: str) -> None:
+    def _connect(
+        self, config: Json, parts: list[Layer], layers: list[Layer], table: dict[str, str], where: str
+    ) -> None:
         """Write the calls in the form of Keras 3, under the new names."""
         containers = {part["name"]: part["class_name"] for part in parts if part["class_name"] in CONTAINERS}
         every = [part.pop("calls") for part in parts]
@@ -292,5 +296,6 @@ def _is_settled(key: str) -> bool:
     return any(key == end or key.endswith("_" + end) for end in ends)
 
 
-def _keras(class_name: str, config: Json) -> Layer:
-    return {"module": "keras", "class_name": class_name, "config": config, "registered_name": None}
+def _keras(class_name: str, config: Json, *keys: str) -> Layer:
+    kept = {key: config[key] for key in keys if key in config}
+    return {"module": "keras", "class_name": class_name, "config": kept, "registered_name": None}

@@ -95,8 +95,9 @@ def check_sizes(model: Any, stored: list[Stored], label: str) -> None:
     if wanted > held:
         largest = max(weights, key=lambda weight: _size(weight.shape))
         raise BadInput(
-            f"{label}: the configuration claims {wanted} numbers in {len(weights)} weights (the largest is {largest.path!r} "
-            f"with the shape {tuple(largest.shape)}), but the file holds {held}. It is damaged, or it belongs to another model."
+            f"{label}: the configuration claims {wanted} numbers in {len(weights)} weights (the largest is "
+            f"{largest.path!r} with the shape {tuple(largest.shape)}), but the file holds {held}. "
+            "It is damaged, or its parts belong to different models."
         )
 
 
@@ -159,11 +160,8 @@ def fail_if(problems: list[str], label: str) -> None:
     lines = [f"  - {problem}" for problem in problems[:SHOWN]]
     if len(problems) > SHOWN:
         lines.append(f"  - and {len(problems) - SHOWN} more")
-    raise BadInput(
-        "\n".join(
-            [f"{label}: the weights do not fit the model:", *lines, "Expected the weights of this very model; check --arch."]
-        )
-    )
+    last = "Expected the weights of this very model; check the file, or --arch."
+    raise BadInput("\n".join([f"{label}: the weights do not fit the model:", *lines, last]))
 
 
 def _size(shape: Any) -> int:

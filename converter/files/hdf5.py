@@ -38,7 +38,7 @@ def open_h5(source: Any, label: str) -> Iterator[Any]:
         file = h5py.File(source, "r")
     except (OSError, ValueError, RuntimeError) as error:
         raise BadInput(
-            f"{label}: expected an HDF5 file, but HDF5 cannot open it ({error}). It may be truncated or of another kind."
+            f"{label}: expected an HDF5 file, but it cannot be opened ({error}). It may be truncated or no HDF5."
         ) from error
     try:
         yield file
@@ -87,15 +87,15 @@ def check_tree(file: Any, label: str) -> list[Stored]:
 def _check_dataset(item: Any, path: str, label: str) -> Stored:
     """One dataset: it keeps its bytes in this file, and it has as many as it claims."""
     if item.external or item.is_virtual:
-        raise BadInput(f"{label}: {path!r} keeps its data in another file. Expected every weight inside the file itself.")
+        raise BadInput(f"{label}: {path!r} keeps its data in another file. Expected every weight inside this one.")
     if item.shape is None:
         return Stored(path, (0,))
     claimed = math.prod(item.shape) * item.dtype.itemsize
     stored = item.id.get_storage_size()
     if claimed > SMALL and claimed > MOST_EXPANSION * stored:
         raise BadInput(
-            f"{label}: {path!r} claims the shape {tuple(item.shape)} ({claimed} bytes), but the file stores {stored} bytes "
-            "for it. The file is damaged or was not made by Keras."
+            f"{label}: {path!r} claims the shape {tuple(item.shape)} ({claimed} bytes), but the file stores "
+            f"{stored} bytes for it. The file is damaged or was not made by Keras."
         )
     return Stored(path, tuple(int(size) for size in item.shape))
 
@@ -105,9 +105,11 @@ def text_attribute(item: Any, name: str) -> str | None:
     value = item.attrs.get(name)
     if value is None:
         return None
-    if isinstance(value, bytes):
-        return value.decode("utf-8", errors="replace")
-    return str(value)
+    return _text(value)
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8", errors="replace") if isinstance(value, bytes) else str(value)
 
 
 def names_attribute(item: Any, name: str, label: str) -> list[str]:
@@ -122,7 +124,7 @@ def names_attribute(item: Any, name: str, label: str) -> list[str]:
     for part in parts:
         if not hasattr(part, "__len__") or isinstance(part, (str, bytes)):
             raise BadInput(f"{label}: the attribute {name!r} of {item.name!r} is no list of names, but {part!r:.80}.")
-        names.extend(entry.decode("utf-8", errors="replace") if isinstance(entry, bytes) else str(entry) for entry in part)
+        names.extend(_text(entry) for entry in part)
     return names
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 import threading
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -24,7 +25,7 @@ def build_model(config: dict[str, Any], custom: Mapping[str, Any], check: Callab
     def work() -> None:
         try:
             outcome["model"] = _build(config, custom, check, label)
-        except BaseException as error:  # handed to the caller's thread below
+        except BaseException as error:  # noqa: BLE001 - handed to the caller's thread below
             outcome["error"] = error
 
     state = random.getstate()  # Keras draws the seeds of initializers from it
@@ -42,16 +43,15 @@ def _build(config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[A
 
     keras_dialects.register()
     objects = dict(custom)
-    with keras.saving.custom_object_scope(objects):
+    with keras.saving.custom_object_scope(objects), warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # on names of inputs, which are as the file has them
         try:
             with keras.StatelessScope(initialize_variables=False):
                 model = keras.saving.deserialize_keras_object(config, custom_objects=objects, safe_mode=True)
         except ConvertError:
             raise
         except Exception as error:
-            raise BadInput(
-                f"{label}: Keras cannot build the model that the file describes: {_short(error)}"
-            ) from error
+            raise BadInput(f"{label}: Keras cannot build the model that the file describes: {_short(error)}") from error
         if not isinstance(model, keras.Model):
             raise BadInput(f"{label}: expected a model, but the file describes a {type(model).__name__}.")
         if not model.built:
@@ -78,6 +78,7 @@ def _initialise(model: Any) -> None:
 def _short(error: BaseException) -> str:
     """The message without the configuration that Keras repeats in it."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(("config=", "Full object config:"))] or [type(error).__name__]
+    lines = [line for line in lines if not line.startswith(("config=", "Full object config:"))]
+    lines = lines or [type(error).__name__]
     text = lines[-1] if "deserializ" in lines[0] else " ".join(lines)
     return text if len(text) <= 600 else text[:600] + " ..."

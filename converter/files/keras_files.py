@@ -11,6 +11,7 @@ import os
 import re
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -83,7 +84,11 @@ def read_keras(
     try:
         return _read_zip(request) if kind == "zip" else _read_h5(request)
     except RecursionError as error:
-        raise BadInput(f"{request.label}: the configuration is nested too deeply; this is no model that Keras made.") from error
+        raise BadInput(f"{request.label}: the configuration is nested too deeply; Keras did not make it.") from error
+    except BadInput as error:
+        if request.label in str(error):
+            raise
+        raise BadInput(f"{request.label}: {error}") from error
 
 
 def _kind(path: Path) -> str:
@@ -126,7 +131,8 @@ def _read_zip(request: Request) -> KerasFile:
             missing = [name for name in ("config.json", WEIGHTS) if name not in names]
             if missing:
                 raise BadInput(
-                    f"{label}: expected a .keras file with config.json and {WEIGHTS}, but the zip has no {', '.join(missing)}."
+                    f"{label}: expected a .keras file with config.json and {WEIGHTS}, "
+                    f"but the zip has no {', '.join(missing)}."
                 )
             config = _parse_json(_member(archive, "config.json", label), f"{label}: config.json")
             found = _parse_json(_member(archive, "metadata.json", label), label) if "metadata.json" in names else {}
@@ -138,10 +144,10 @@ def _read_zip(request: Request) -> KerasFile:
                     while block := source.read(1 << 22):
                         target.write(block)
                 return _finish_zip(request, config, metadata, inner)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zipfile.zlib.error, RuntimeError) as error:
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
         if isinstance(error, ConvertError):
             raise
-        raise BadInput(f"{label}: the zip cannot be read ({error}). The file may be truncated; copy it again.") from error
+        raise BadInput(f"{label}: the zip cannot be read ({error}). It may be truncated; copy it again.") from error
 
 
 def _member(archive: zipfile.ZipFile, name: str, label: str) -> bytes:
@@ -154,7 +160,8 @@ def _member(archive: zipfile.ZipFile, name: str, label: str) -> bytes:
 def _plausible(info: zipfile.ZipInfo, label: str) -> None:
     if info.file_size > hdf5.SMALL and info.file_size > hdf5.MOST_EXPANSION * info.compress_size:
         raise BadInput(
-            f"{label}: {info.filename} claims {info.file_size} bytes out of {info.compress_size}; the zip is damaged or hostile."
+            f"{label}: {info.filename} claims {info.file_size} bytes out of {info.compress_size}; "
+            "the zip is damaged or hostile."
         )
 
 
@@ -185,8 +192,8 @@ def _read_h5(request: Request) -> KerasFile:
         keras3 = group is None and any(name in file for name in ("layers", "_layer_checkpoint_dependencies", "vars"))
         if group is None and not keras3:
             raise BadInput(
-                f"{label}: expected a Keras model, but the file has neither a model_config nor weights that Keras wrote "
-                f"(it holds {', '.join(sorted(map(str, file))[:8]) or 'nothing'})."
+                f"{label}: expected a Keras model, but the file has neither a model_config nor weights that Keras "
+                f"wrote (it holds {', '.join(sorted(map(str, file))[:8]) or 'nothing'})."
             )
         if request.arch is None:
             raise BadInput(
@@ -200,15 +207,16 @@ def _read_h5(request: Request) -> KerasFile:
             h5_weights.load_legacy(group, model, reading, label, by_order=True)
             return KerasFile(model, reading.repairs, {}, {}, version, "h5 weights")
         h5_weights.check_shapes(model, stored, label, strict=not request.custom)
-    h5_weights.load_keras3(_weights_path(request.path), model, label)
+    _load_weights_only(request.path, model, label)
     return KerasFile(model, reading.repairs, {}, {}, version, "weights.h5")
 
 
-def _weights_path(path: Path) -> str:
+def _load_weights_only(path: Path, model: Any, label: str) -> None:
     """Keras insists on the ending .weights.h5; a link of that name serves where the file has another one."""
-    if path.name.endswith(".weights.h5"):
-        return str(path)
-    raise BadInput(f"{path}: weights in the layout of Keras 3 are read from a file ending in .weights.h5; rename it.")
+    with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
+        link = Path(folder) / WEIGHTS
+        link.symlink_to(path.resolve())
+        h5_weights.load_keras3(str(link), model, label)
 
 
 def _read_whole_h5(request: Request, file: Any, config: Json, stored: list[hdf5.Stored]) -> KerasFile:
@@ -257,9 +265,9 @@ def _from_arch(request: Request) -> Any:
     with _float_policy(request.dtype):
         model = request.arch(**request.arch_args)
     if not isinstance(model, keras.Model):
-        raise UsageError(f"--arch: expected a function that returns a keras.Model, but it returned a {type(model).__name__}.")
+        raise UsageError(f"--arch: expected a function that returns a keras.Model, not a {type(model).__name__}.")
     if not model.built:
-        raise UsageError(f"--arch: the model {model.name!r} is not built. Give it an Input, or call model.build(shape).")
+        raise UsageError(f"--arch: the model {model.name!r} is not built. Give it an Input or call its build(shape).")
     return model
 
 

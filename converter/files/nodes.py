@@ -118,7 +118,7 @@ def _rename_marks(value: Json, table: dict[str, str], where: str) -> Json:
         config = value["config"]
         history = config.get("keras_history")
         if not is_leaf(history):
-            raise BadInput(f"Layer {where!r}: expected [layer, call, output] in keras_history, received {history!r:.80}.")
+            raise BadInput(f"Layer {where!r}: expected [layer, call, output] as keras_history, not {history!r:.80}.")
         return dict(value, config=dict(config, keras_history=[_name(history[0], table, where), *history[1:]]))
     return {key: _rename_marks(entry, table, where) for key, entry in value.items()}
 

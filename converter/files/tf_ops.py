@@ -53,7 +53,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Refused(Exception):
+class NoLayerError(Exception):
     """Why an operator has no layer."""
 
     why: str
@@ -64,17 +64,18 @@ def rewrite(layer: Layer, calls: list[Call], reading: Reading, where: str) -> No
     function = str(layer["config"].get("function", layer["config"].get("name", "")))
     try:
         if len(calls) != 1:
-            raise Refused(f"it is called {len(calls)} times; expected one call.")
+            raise NoLayerError(f"it is called {len(calls)} times; expected one call.")
         call = calls[0]
         keywords = {key: value for key, value in call.keywords.items() if key not in IGNORED and value is not None}
         if layer["class_name"] == "SlicingOpLambda":
             kind, options, inputs = _slice(call.first, keywords)
         else:
             kind, options, inputs = _operator(_short(function), call.first, keywords)
-    except Refused as error:
+    except NoLayerError as error:
         reading.refuse(where, f"{layer['class_name']} {function}", error.why, "Replace it by a Keras layer.")
         return
-    reading.log("tf-operator", where, f"{function} is now {kind}({', '.join(f'{k}={v!r}' for k, v in options.items())})")
+    shown = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    reading.log("tf-operator", where, f"{function} is now {kind}({shown})")
     layer["class_name"] = kind
     kept = {key: layer["config"][key] for key in ("name", "trainable", "dtype") if key in layer["config"]}
     layer["config"] = kept | options
@@ -101,14 +102,14 @@ def _operator(name: str, first: Any, keywords: dict[str, Any]) -> Result:
     if name in ("concat", "concatenate") and isinstance(first, list) and all(isinstance(x, Tensor) for x in first):
         return "Concatenate", {"axis": _only(keywords, "axis", -1)}, first
     if not isinstance(first, Tensor):
-        raise Refused("its first argument is no single tensor.")
+        raise NoLayerError("its first argument is no single tensor.")
     if name in ACTIVATIONS:
         _only(keywords, "")
         return "Activation", {"activation": ACTIVATIONS[name]}, first
     if name == "gelu":
         approximate = bool(_only(keywords, "approximate", False))
         if approximate:
-            raise Refused("gelu with approximate=True is no layer of its own.")
+            raise NoLayerError("gelu with approximate=True is no layer of its own.")
         return "Activation", {"activation": "gelu"}, first
     if name == "relu":
         options = {"max_value": keywords.pop("max_value", None), "threshold": keywords.pop("threshold", 0.0)}
@@ -131,25 +132,25 @@ def _operator(name: str, first: Any, keywords: dict[str, Any]) -> Result:
         return "Permute", {"dims": _permutation(_only(keywords, "perm"))}, first
     if name in ("reduce_mean", "reduce_max"):
         return _reduce(name, first, keywords)
-    raise Refused("this operator has no layer.")
+    raise NoLayerError("this operator has no layer.")
 
 
 def _only(keywords: dict[str, Any], name: str, default: Any = None) -> Any:
     """The one option that may be there."""
     rest = sorted(key for key in keywords if key != name)
     if rest:
-        raise Refused(f"the options {', '.join(rest)} have no mapping.")
+        raise NoLayerError(f"the options {', '.join(rest)} have no mapping.")
     return keywords.get(name, default)
 
 
 def _binary(name: str, first: Any, keywords: dict[str, Any]) -> Result:
     second = keywords.pop("y", None)
     if second is None:
-        raise Refused("its second argument is missing.")
+        raise NoLayerError("its second argument is missing.")
     _only(keywords, "")
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         if name == "truediv":
-            raise Refused("dividing a tensor by a tensor is no layer.")
+            raise NoLayerError("dividing a tensor by a tensor is no layer.")
         return BINARY[name], {}, [first, second]
     if isinstance(first, Tensor):
         constant = _constant(second)
@@ -173,7 +174,7 @@ def _binary(name: str, first: Any, keywords: dict[str, Any]) -> Result:
             return "Rescaling", {"scale": constant, "offset": 0.0}, second
         if name == "maximum" and constant == 0.0:
             return "ReLU", {}, second
-    raise Refused("these arguments (constants and tensors) have no layer.")
+    raise NoLayerError("these arguments (constants and tensors) have no layer.")
 
 
 def _constant(value: Any) -> Any:
@@ -181,12 +182,12 @@ def _constant(value: Any) -> Any:
     while isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
         value = value[0]
     if isinstance(value, bool):
-        raise Refused(f"the constant {value!r} is no number.")
+        raise NoLayerError(f"the constant {value!r} is no number.")
     if isinstance(value, (int, float)):
         return float(value)
     if isinstance(value, list) and value and all(type(entry) in (int, float) for entry in value):
         return [float(entry) for entry in value]
-    raise Refused("the constant is neither a number nor one row of numbers.")
+    raise NoLayerError("the constant is neither a number nor one row of numbers.")
 
 
 def _map(constant: Any, function: Any) -> Any:
@@ -199,21 +200,21 @@ def _has_zero(constant: Any) -> bool:
 
 def _ints(value: Any) -> list[int]:
     if not isinstance(value, list) or not all(type(entry) is int for entry in value):
-        raise Refused(f"expected fixed whole numbers, received {value!r}.")
+        raise NoLayerError(f"expected fixed whole numbers, received {value!r}.")
     return value
 
 
 def _target_shape(shape: Any) -> list[int]:
     sizes = _ints(shape)
     if len(sizes) < 2 or sizes[0] != -1 or any(size < 1 for size in sizes[1:]):
-        raise Refused(f"the shape {shape!r} is not [-1, fixed sizes], so it may move the batch axis.")
+        raise NoLayerError(f"the shape {shape!r} is not [-1, fixed sizes], so it may move the batch axis.")
     return sizes[1:]
 
 
 def _permutation(perm: Any) -> list[int]:
     axes = _ints(perm)
     if sorted(axes) != list(range(len(axes))) or axes[0] != 0 or len(axes) < 2:
-        raise Refused(f"perm={perm!r} moves the batch axis.")
+        raise NoLayerError(f"perm={perm!r} moves the batch axis.")
     return axes[1:]
 
 
@@ -221,8 +222,8 @@ def _reduce(name: str, first: Any, keywords: dict[str, Any]) -> Result:
     keepdims = bool(keywords.pop("keepdims", False))
     axis = _only(keywords, "axis")
     rank = {"[1, 2]": 2, "[1, 2, 3]": 3, "1": 1, "[1]": 1}.get(repr(axis))
-    if rank is None or name == "reduce_max" and rank != 2 or rank == 1:
-        raise Refused(f"reducing over axis={axis!r} is no layer.")
+    if rank is None or rank == 1 or (name == "reduce_max" and rank != 2):
+        raise NoLayerError(f"reducing over axis={axis!r} is no layer.")
     kind = "GlobalAveragePooling" if name == "reduce_mean" else "GlobalMaxPooling"
     return f"{kind}{rank}D", {"keepdims": keepdims, "data_format": "channels_last"}, first
 
@@ -232,16 +233,16 @@ def _slice(first: Any, keywords: dict[str, Any]) -> Result:
     spec = keywords.pop("slice_spec", None)
     _only(keywords, "")
     if not isinstance(first, Tensor) or not isinstance(spec, list):
-        raise Refused("only slices of one tensor by fixed numbers have a layer.")
+        raise NoLayerError("only slices of one tensor by fixed numbers have a layer.")
     bounds = []
     for part in spec:
         if not isinstance(part, dict) or set(part) - {"start", "stop", "step"} or part.get("step") not in (None, 1):
-            raise Refused("indexing, ellipsis and steps are no layers.")
+            raise NoLayerError("indexing, ellipsis and steps are no layers.")
         start, stop = part.get("start") or 0, part.get("stop")
-        if type(start) is not int or start < 0 or not (stop is None or type(stop) is int and stop < 0):
-            raise Refused("only slices counted from both ends (a:-b) are layers.")
+        if type(start) is not int or start < 0 or not (stop is None or (type(stop) is int and stop < 0)):
+            raise NoLayerError("only slices counted from both ends (a:-b) are layers.")
         bounds.append([start, -(stop or 0)])
     if len(bounds) not in (2, 3, 4) or bounds[0] != [0, 0]:
-        raise Refused("only slices of 1 to 3 axes after the batch axis are layers.")
+        raise NoLayerError("only slices of 1 to 3 axes after the batch axis are layers.")
     crops = bounds[1:]
     return f"Cropping{len(crops)}D", {"cropping": crops[0] if len(crops) == 1 else crops}, first

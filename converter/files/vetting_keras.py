@@ -25,10 +25,8 @@ NEVER = {
 ROOTS = frozenset({"keras", "tf_keras", "builtins", "tensorflow"})
 DATA = frozenset({"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"})
 POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"})
-DTYPES = frozenset(
-    "bool uint8 uint16 uint32 uint64 int8 int16 int32 int64 float16 bfloat16 float32 float64 string "
-    "mixed_float16 mixed_bfloat16".split()
-)
+WHOLE = frozenset({"bool", "string", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))})
+DTYPES = WHOLE | {"float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"}
 # Layers that keras.applications bring along without a public name.
 APPLICATIONS = {"LayerScale": "keras.src.applications.convnext"}
 PATHS = frozenset({"vocabulary", "idf_weights", "filepath", "file", "path", "bin_boundaries"})
@@ -64,8 +62,9 @@ class Vetting:
                 layer.update(module=None, class_name=layer_name, registered_name=layer_name)
                 layer["config"] = {key: layer["config"][key] for key in ("name",) if key in layer["config"]}
                 return True
-            todo = "Replace it by a layer of its own"
-            todo += f", or pass --custom {layer_name}=package.module:Layer." if name == "Lambda" else "."
+            todo = "Replace it by a layer of its own."
+            if name == "Lambda":
+                todo = f"Replace it by a layer of its own, or pass --custom {layer_name}=package.module:Layer."
             self.reading.refuse(where, name, NEVER[name], todo)
             return False
         if module is not None and root_of(module) not in ROOTS:
@@ -75,7 +74,7 @@ class Vetting:
             if self.allowed(f"keras.ops.{name}"):
                 layer.update(module=module, registered_name=None)
                 return True
-            self.reading.refuse(where, f"keras.ops {name}", "this operation has no mapping.", "Use a Keras layer for it.")
+            self.reading.refuse(where, f"keras.ops {name}", "this operation has no mapping.", "Use a Keras layer.")
             return False
         cls = getattr(self.keras.layers, name, None) if name.isidentifier() else None
         if not isinstance(cls, type):
@@ -101,14 +100,16 @@ class Vetting:
             if value is None or value is False:
                 self.reading.log("unknown-option", where, f"left out {key}={value!r}, which this Keras does not have")
             else:
-                self.reading.refuse(where, layer["class_name"], f"the option {key}={value!r:.80} is not known to this Keras.")
+                why = f"the option {key}={value!r:.80} is not known to this Keras."
+                self.reading.refuse(where, layer["class_name"], why)
 
     def option(self, key: str, value: Json, where: str, class_name: str) -> Json:
         """The value of one option of a layer, in the form of Keras 3 and safe to build."""
         if key == "dtype" or key.endswith("_dtype"):
             return self.dtype(value, where, class_name)
         if key in PATHS and isinstance(value, str):
-            self.reading.refuse(where, class_name, f"{key}={value!r} is the path of another file, which is never read.")
+            why = f"{key}={value!r:.80} is the path of another file, which is never read."
+            self.reading.refuse(where, class_name, why)
             return None
         if key == "activation" or key.endswith("_activation"):
             return self.activation(value, where, class_name)
@@ -124,7 +125,7 @@ class Vetting:
             value = inner.get("name") if isinstance(inner, dict) else None
             if value == "_infer":
                 value = "float32"
-        if value is None or isinstance(value, str) and value in DTYPES:
+        if value is None or (isinstance(value, str) and value in DTYPES):
             return value
         self.reading.refuse(where, class_name, f"dtype={value!r:.80} has no mapping (quantised models are not read).")
         return None
@@ -137,10 +138,8 @@ class Vetting:
         if isinstance(value, dict):
             name = value.get("config") if value.get("class_name") == "function" else value.get("class_name")
             inner = value.get("config")
-            if isinstance(inner, dict) and isinstance(name, str) and isinstance(getattr(self.keras.layers, name, None), type):
-                if value.get("class_name") in NEVER:
-                    self.reading.refuse(where, str(name), NEVER[str(name)])
-                return value
+            if isinstance(inner, dict) and isinstance(name, str) and hasattr(self.keras.layers, name):
+                return value  # a layer that serves as an activation is vetted as a layer
         if not isinstance(name, str):
             self.reading.refuse(where, class_name, f"the activation {value!r:.80} is no name.")
             return None
@@ -169,7 +168,8 @@ class Vetting:
                 return value
             name = value.get("class_name") if isinstance(value, dict) else None
             if isinstance(name, str) and name in self.custom:
-                return {"module": None, "class_name": name, "config": value.get("config") or {}, "registered_name": name}
+                found = {"module": None, "class_name": name, "config": value.get("config") or {}}
+                return found | {"registered_name": name}
             inner = value.get("config") if isinstance(value, dict) else None
             public = isinstance(name, str) and name.isidentifier() and isinstance(getattr(space, name, None), type)
             if public and isinstance(inner, dict) and _plain(inner):
@@ -194,8 +194,8 @@ class Vetting:
                 stack.extend((key, v) for v in value)
             elif isinstance(value, int) and abs(value) >= LARGEST:
                 raise BadInput(
-                    f"Layer {where!r} claims {key}={value}. Expected a size below {LARGEST}; the file holds {numbers} numbers "
-                    "in all. The configuration is damaged or was not made by Keras."
+                    f"Layer {where!r} claims {key}={value}. Expected a size below {LARGEST}; the file holds "
+                    f"{numbers} numbers in all. The configuration is damaged or was not made by Keras."
                 )
 
 

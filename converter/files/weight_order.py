@@ -77,7 +77,8 @@ def _leaf(source: StoredLayer, layer: Any, origin: Origin) -> Plan:
         return [Step(_ordered(layer), source.datasets, turn)], []
     if len(variables) != len(source.datasets):
         names = ", ".join(source.weights)
-        return [], [f"layer {source.name!r} has {len(variables)} weights in the model, {len(source.datasets)} in the file ({names})"]
+        text = f"{len(variables)} weights in the model, {len(source.datasets)} in the file ({names})"
+        return [], [f"layer {source.name!r} has {text}"]
     return _one_by_one(source, variables)
 
 
@@ -185,7 +186,7 @@ def _shaped(arrays: Arrays, wanted: list[tuple[int, ...]], name: str) -> Arrays:
 
     got = [tuple(array.shape) for array in arrays]
     if got != wanted:
-        raise BadInput(f"Layer {name!r}: its weights have the shapes {wanted} in the model, {got} in the file (after turning).")
+        raise BadInput(f"Layer {name!r}: expected weights of the shapes {wanted}, the file's (turned) have {got}.")
     return arrays
 
 

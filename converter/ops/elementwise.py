@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, View, broadcast, keras_layer, keras_operation
-from converter.ops.records import Infix, Layer, Record
+from converter.ops.base import Capture, Dims, Op, Refusal, View, broadcast, keras_layer, keras_operation
+from converter.ops.cast import Cast
+from converter.ops.records import Call, Infix, Layer, Method, Record
+from converter.ops.shape import Unsqueeze
 
 
 class _Binary(Op, abstract=True):
@@ -25,18 +29,89 @@ class _Binary(Op, abstract=True):
         return Infix(self.sign, n.x(0), n.x(1))
 
     def keras(self, n: View) -> Record:
+        if not self.keras_class:
+            raise LookupError(f"Keras has no {type(self).__name__} layer")
         return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
 
 
-def fold(g: Capture, op: Op, xs: tuple[ir.Value, ...]) -> ir.Value:
+class _Extreme(Op, abstract=True):
+    """The larger or the smaller of two, with numpy's broadcasting; NaN wins."""
+
+    neutral: ClassVar[bool] = True
+    function: ClassVar[str]
+    bound: ClassVar[str]
+    keras_class: ClassVar[str]
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return broadcast(*shapes)
+
+    def torch(self, n: View) -> Record:
+        for i in (0, 1):
+            array = n.array(i)
+            if array is not None and array.size == 1 and not n.real(i):
+                return Method(n.x(1 - i), "clamp", (), {self.bound: n.x(i)})
+        return Call(self.function, (n.x(0), n.x(1)))
+
+    def keras(self, n: View) -> Record:
+        return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+
+
+def fold(g: Capture, op: Op, xs: Sequence[ir.Value]) -> ir.Value:
     """Two at a time, from the left."""
     return functools.reduce(lambda a, b: g.op(op, a, b), xs)
 
 
+def merged(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
+    """The inputs of a merging layer: of one dtype, and those of lower rank with axes of length 1 behind the batch axis."""
+    rank = max(len(g.shape(x)) for x in xs)
+    raised = []
+    for x in alike(g, xs):
+        missing = rank - len(g.shape(x))
+        raised.append(g.op(Unsqueeze(axes=tuple(range(1, missing + 1))), x) if missing else x)
+    return raised
+
+
+def alike(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
+    """The values in one dtype: integers and truth values become the float that stands beside them."""
+    kinds = {x.dtype for x in xs if x.dtype is not None}
+    if len(kinds) <= 1:
+        return list(xs)
+    floats = [kind for kind in kinds if kind.is_floating_point()]
+    if len(floats) != 1:
+        raise Refusal(f"it mixes the dtypes {', '.join(sorted(str(kind) for kind in kinds))}.")
+    return [x if x.dtype == floats[0] else g.op(Cast(to=int(floats[0])), x) for x in xs]
+
+
 def operands(g: Capture, *xs: Any) -> list[ir.Value]:
-    """Arguments of a keras.ops operation: values as they are, numbers and arrays as constants."""
-    like = next(x for x in xs if isinstance(x, ir.Value))
-    return [x if isinstance(x, ir.Value) else g.constant(g.array(x), like) for x in xs]
+    """Arguments of a keras.ops operation: values as they are, numbers and arrays as constants of the values' dtype."""
+    values = [x for x in xs if isinstance(x, ir.Value)]
+    rest = [x for x in xs if not isinstance(x, ir.Value)]
+    if any(_is_float(x) for x in rest) and not any(_floating(v) for v in values):
+        values = [g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in values]
+    values = alike(g, values)
+    given = iter(values)
+    return [next(given) if isinstance(x, ir.Value) else _constant(g, x, values[0]) for x in xs]
+
+
+def _floating(value: ir.Value) -> bool:
+    return value.dtype is not None and value.dtype.is_floating_point()
+
+
+def _is_float(x: Any) -> bool:
+    return isinstance(x, float) or (hasattr(x, "dtype") and "float" in str(x.dtype))
+
+
+def _constant(g: Capture, x: Any, like: ir.Value) -> ir.Value:
+    if isinstance(x, (bool, int, float)):
+        return g.constant(float(x) if _floating(like) else x, like)
+    if isinstance(x, (list, tuple)):
+        data = np.asarray(x)
+    else:
+        data = g.array(x)
+        if data.dtype == np.float64 and like.dtype != ir.DataType.DOUBLE:
+            raise Refusal("it combines its input with an array in float64.", "Use an array in the model's dtype.")
+    made = data.astype(like.dtype.numpy()) if like.dtype is not None else data
+    return g.constant(made, like)
 
 
 class Add(_Binary):
@@ -48,7 +123,7 @@ class Add(_Binary):
     @keras_layer("Add")
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Add(), xs)
+        return fold(g, Add(), merged(g, xs))
 
     @keras_operation("Add")
     @staticmethod
@@ -65,7 +140,7 @@ class Sub(_Binary):
     @keras_layer("Subtract")
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Sub(), xs)
+        return fold(g, Sub(), merged(g, xs))
 
     @keras_operation("Subtract")
     @staticmethod
@@ -82,12 +157,17 @@ class Mul(_Binary):
     @keras_layer("Multiply")
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Mul(), xs)
+        return fold(g, Mul(), merged(g, xs))
 
     @keras_operation("Multiply")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Mul(), *operands(g, x1, x2))
+
+    @keras_operation("Square")
+    @staticmethod
+    def square(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return g.op(Mul(), x, x)
 
 
 class Div(_Binary):
@@ -96,7 +176,116 @@ class Div(_Binary):
     sign: ClassVar[str] = "/"
     keras_class: ClassVar[str] = ""
 
+    @keras_layer("Average")
+    @staticmethod
+    def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
+        values = merged(g, xs)
+        if not _floating(values[0]):
+            raise Refusal("the average of integers has no mapping.")
+        if len(values) == 1:
+            return values[0]
+        return g.op(Div(), fold(g, Add(), values), g.constant(float(len(values)), values[0]))
+
     @keras_operation("Divide", "TrueDivide")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
-        return g.op(Div(), *operands(g, x1, x2))
+        values = operands(g, x1, x2)
+        if not _floating(values[0]):
+            values = [g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in values]
+        return g.op(Div(), *values)
+
+
+class Max(_Extreme):
+    """y = max(a, b)."""
+
+    function: ClassVar[str] = "torch.maximum"
+    bound: ClassVar[str] = "min"
+    keras_class: ClassVar[str] = "Maximum"
+
+    @keras_layer("Maximum")
+    @staticmethod
+    def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
+        return fold(g, Max(), merged(g, xs))
+
+    @keras_operation("Maximum")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
+        return g.op(Max(), *operands(g, x1, x2))
+
+
+class Min(_Extreme):
+    """y = min(a, b)."""
+
+    function: ClassVar[str] = "torch.minimum"
+    bound: ClassVar[str] = "max"
+    keras_class: ClassVar[str] = "Minimum"
+
+    @keras_layer("Minimum")
+    @staticmethod
+    def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
+        return fold(g, Min(), merged(g, xs))
+
+    @keras_operation("Minimum")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
+        return g.op(Min(), *operands(g, x1, x2))
+
+
+class Pow(Op):
+    """y = a to the power of b."""
+
+    neutral: ClassVar[bool] = True
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return broadcast(*shapes)
+
+    def torch(self, n: View) -> Record:
+        return Call("torch.pow", (n.x(0), n.x(1)))
+
+    @keras_operation("Power")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
+        return g.op(Pow(), *operands(g, x1, x2))
+
+
+class _Method(Op, abstract=True):
+    """One value in, one out, by a method of the tensor."""
+
+    neutral: ClassVar[bool] = True
+    method: ClassVar[str]
+
+    def torch(self, n: View) -> Record:
+        return Method(n.x(), self.method)
+
+
+class Neg(_Method):
+    """y = -x."""
+
+    method: ClassVar[str] = "neg"
+
+    @keras_operation("Negative")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return g.op(Neg(), x)
+
+
+class Sqrt(_Method):
+    """y = the square root of x."""
+
+    method: ClassVar[str] = "sqrt"
+
+    @keras_operation("Sqrt")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return g.op(Sqrt(), x)
+
+
+class Abs(_Method):
+    """y = the absolute value of x."""
+
+    method: ClassVar[str] = "abs"
+
+    @keras_operation("Absolute", "Abs")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return g.op(Abs(), x)

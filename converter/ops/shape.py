@@ -7,7 +7,18 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, Perm, Refusal, View, keras_layer, moved, operand
+from converter.ops.base import (
+    Capture,
+    Dims,
+    Op,
+    Perm,
+    Refusal,
+    View,
+    channels_last,
+    keras_layer,
+    moved,
+    operand,
+)
 from converter.ops.records import Call, Index, Layer, Method, Module, Record, Size
 
 
@@ -88,14 +99,11 @@ class Reshape(Op):
         fresh = [d for d in self.target[1:] if d != 1]
         if len(after) > len(before) and list(before[1:]) == fresh:
             return self._unsqueezed(n)
-        if self.target == (0, -1):
+        if len(self.target) == 2 and len(before) > 2 and self.target[0] == 0:
             return Module("nn.Flatten", inputs=(n.x(),)) if n.own else Method(n.x(), "flatten", (1,))
-        return Method(n.x(), "unflatten" if len(before) == 2 else "reshape", self._lengths(n))
-
-    def _lengths(self, n: View) -> tuple[Any, ...]:
-        if len(n.shape()) == 2:
-            return (1, self.target[1:])
-        return tuple(Size(n.x(), i) if d == 0 else d for i, d in enumerate(self.target))
+        if len(before) == 2 and self.target[:1] == (0,) and len(self.target) > 2 and 0 not in self.target[1:]:
+            return Method(n.x(), "unflatten", (1, self.target[1:]))
+        return Method(n.x(), "reshape", tuple(Size(n.x(), i) if d == 0 else d for i, d in enumerate(self.target)))
 
     def _unsqueezed(self, n: View) -> Record:
         items: list[Any] = [slice(None)]
@@ -103,9 +111,12 @@ class Reshape(Op):
         return Index(n.x(), tuple(items))
 
     def keras(self, n: View) -> Record:
+        if self.target[0] != 0:
+            raise LookupError("a Keras Reshape keeps the batch axis")
         if self.target == (0, -1):
             return Layer("Flatten", inputs=(n.x(),))
-        return Layer("Reshape", {"target_shape": self.target[1:]}, inputs=(n.x(),))
+        lengths = tuple(n.shape()[i] if d == 0 else d for i, d in enumerate(self.target))
+        return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
 
     @keras_layer("Reshape")
     @staticmethod
@@ -118,6 +129,37 @@ class Reshape(Op):
             rest = math.prod(d for d in wanted if d != -1)
             wanted = tuple(math.prod(d or 1 for d in known) // rest if d == -1 else d for d in wanted)
         return g.op(Reshape(target=(0, *wanted)), x)
+
+
+class Unsqueeze(Op):
+    """New axes of length 1, at these places of the result."""
+
+    axes: tuple[int, ...] = operand(1)
+
+    def shape(self, *shapes: Dims) -> Dims:
+        rest = iter(shapes[0])
+        rank = len(shapes[0]) + len(self.axes)
+        return tuple(1 if i in self.axes else next(rest) for i in range(rank))
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        rank = len(perm) + len(self.axes)
+        kept = [i for i in range(rank) if i not in self.axes]
+        rest = iter(kept[p] for p in perm)
+        return self, tuple(i if i in self.axes else next(rest) for i in range(rank))
+
+    def hoisted(self, perm: Perm, before: Dims) -> Op | None:
+        """The op whose output is this one's, transposed; None where elements would have to move."""
+        kept = [p for p in perm if p not in self.axes]
+        return Unsqueeze(axes=tuple(i for i, p in enumerate(perm) if p in self.axes)) if kept == sorted(kept) else None
+
+    def torch(self, n: View) -> Record:
+        rank = max(self.axes) + 1
+        return Index(n.x(), tuple(None if i in self.axes else slice(None) for i in range(rank)))
+
+    def keras(self, n: View) -> Record:
+        if any(d is None for d in n.out_shape()[1:]) or 0 in self.axes:
+            raise LookupError("Reshape takes known lengths")
+        return Layer("Reshape", {"target_shape": n.out_shape()[1:]}, inputs=(n.x(),))
 
 
 class Flatten(Op):
@@ -141,8 +183,12 @@ class Flatten(Op):
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         rank = len(g.shape(x))
-        if layer.data_format == "channels_first" and rank > 2:
-            x = g.op(Transpose(perm=(0, *range(2, rank), 1)), x)
+        if rank == 1:
+            return g.op(Unsqueeze(axes=(1,)), x)
+        if rank == 2:
+            return x
+        if layer.data_format == "channels_first":
+            x = g.op(Transpose(perm=channels_last(rank)), x, role="spatial")
         return g.op(Flatten(), x)
 
 
@@ -175,7 +221,9 @@ class Concat(Op):
     @keras_layer("Concatenate")
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return g.op(Concat(axis=layer.axis % len(g.shape(xs[0]))), *xs)
+        if len({x.dtype for x in xs}) > 1:
+            raise Refusal("it concatenates different dtypes.", "Cast them to one dtype before.")
+        return g.op(Concat(axis=layer.axis % len(g.shape(xs[0]))), *xs) if len(xs) > 1 else xs[0]
 
 
 def groups(before: Dims, after: Dims) -> list[tuple[list[int], list[int]]] | None:

@@ -1,4 +1,4 @@
-"""Two arrays -> Diff: shapes, dtype kinds, NaN and infinity masks, then values. Numpy alone; what cannot be compared fails."""
+"""Two arrays -> Diff: shapes, dtype kinds, NaN and infinity masks, then values. Numpy alone."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def _by_share(name: str, same: Any, share: float) -> Diff:
 
 
 def _by_value(name: str, reference: Array, candidate: Array, tol: float) -> Diff:
-    """Floats: the places of NaN, +inf and -inf must be the same; then no finite element may be off by more than `tol`."""
+    """Floats: NaN, +inf and -inf in the same places, and no finite element off by more than `tol`."""
     nan = int(np.isnan(reference).sum())
     inf = int(np.isinf(reference).sum())
     for label, mask in (("NaN", np.isnan), ("infinity", np.isinf)):

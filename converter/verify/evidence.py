@@ -1,4 +1,4 @@
-"""What a comparison is worth: is it float64 arithmetic, do the outputs move with the input, what stood before a softmax."""
+"""What a comparison is worth: is it float64, do the outputs move with the input, what stood before a softmax."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_really_float64(outputs: Outputs) -> bool:
 
 
 def probe64(runner: Runner, run64: RunFn, arrays: Sequence[Array]) -> bool | None:
-    """Does this 'float64' callable compute in float64 all the way? None: cannot be said (no float input moves an output).
+    """Does this 'float64' callable compute in float64 all the way? None: no float input moves an output.
 
     Steps of 1e-7 and 2e-7 into one direction: in float64 the answer moves straight on, so the second move is twice the
     first. A cast to float32 anywhere turns both moves into whole float32 steps, which are not. The start is moved off
@@ -89,7 +89,7 @@ def softmax_axes(answers: Sequence[Outputs]) -> dict[str, int]:
 
 
 def with_logits(outputs: Outputs, axes: Mapping[str, int]) -> Outputs:
-    """`outputs` and, for each softmax among them, its logits (up to the constant that softmax ignores: their mean is 0).
+    """`outputs` and, for each softmax among them, its logits (with mean 0: softmax ignores a constant).
 
     A softmax squeezes small differences: probabilities near 1/n agree while the logits are off by much."""
     extra = [(LOGITS + name, logits(array, axes[name])) for name, array in outputs if name in axes]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -62,7 +63,7 @@ def _judge_hop(ours: Reference, hop: Runner, gates: Gates, notes: list[str]) -> 
     rungs: list[Rung] = []
     double = None
     if hop.open64 is not None:
-        double, straight, why = ask64(hop, ours.sets)
+        double, straight, why = ask64(hop, ours.sets, functools.partial(_settled, ours, hop, gates))
         if double is None:
             notes.append(f"{hop.name} on {hop.device} has no float64: {why}")
         elif ours.double is not None:
@@ -73,12 +74,21 @@ def _judge_hop(ours: Reference, hop: Runner, gates: Gates, notes: list[str]) -> 
     return [*rungs, _rung32(ours, hop, single, double, gates)]
 
 
-def _rung64(ours: Reference, hop: Runner, double: list[Outputs], straight: bool | None, gates: Gates) -> Rung:
+def _diffs64(ours: Reference, hop: Runner, double: list[Outputs], gates: Gates) -> list[Diff]:
     diffs: list[Diff] = []
     for mine, theirs in zip(ours.double or [], double, strict=True):
         for name, reference, candidate in _pairs(ours, hop, mine, theirs):
             noise = 64 * float(np.finfo(np.float64).eps) if name.startswith(LOGITS) else 0.0
             diffs.append(compare(name, reference, candidate, gates.proof * magnitude(reference) + noise))
+    return diffs
+
+
+def _settled(ours: Reference, hop: Runner, gates: Gates, double: list[Outputs]) -> bool:
+    return ours.straight is True and all(diff.passed for diff in _diffs64(ours, hop, double, gates))
+
+
+def _rung64(ours: Reference, hop: Runner, double: list[Outputs], straight: bool | None, gates: Gates) -> Rung:
+    diffs = _diffs64(ours, hop, double, gates)
     passed: bool | None = bool(diffs) and all(diff.passed for diff in diffs)
     note = ""
     crooked = [who.name for who, line in ((ours.runner, ours.straight), (hop, straight)) if line is False]

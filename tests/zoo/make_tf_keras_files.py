@@ -6,7 +6,8 @@ Run in an environment of its own that has `tensorflow` and `tf-keras`:
 
 For each class it writes FOLDER/NAME.h5 (the whole model, softmax on top) and FOLDER/NAME.npz with `inputs`, `outputs`
 and `logits` (what the same weights give with classifier_activation=None), and what tf-keras computes in float64:
-`outputs64`, `logits64`. The gap between `outputs` and `outputs64` is tf-keras's own rounding. NAME:SIZE sets the input size.
+`outputs64`, `logits64`. The gap between `outputs` and `outputs64` is tf-keras's own rounding. NAME:SIZE sets the
+input size.
 Without names, all classes of tf_keras.applications are written. `--extra` adds small models of the old dialect that
 the applications do not cover (names with '/', nested and shared models, operators on tensors).
 """

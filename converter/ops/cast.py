@@ -1,0 +1,61 @@
+"""Changes of dtype."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.ops.base import Capture, Dims, Op, Refusal, View, broadcast, keras_operation
+from converter.ops.records import Call, Literal, Method, Module, Record
+
+
+class Cast(Op):
+    """The same numbers in the dtype `to`, one of onnx_ir.DataType.
+
+    float32 stands for the dtype that the model computes in: the written module follows `.double()` and `.half()`.
+    """
+
+    to: int
+    saturate: int = 1
+
+    neutral: ClassVar[bool] = True
+
+    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
+        return ir.DataType(self.to)
+
+    def unit_axes(self, index: int) -> dict[int, int] | None:
+        return {}
+
+    def torch(self, n: View) -> Record:
+        to = ir.DataType(self.to)
+        if to == ir.DataType.FLOAT:
+            like = {"like": np.zeros((), np.float32)}
+            return Module("ToFloat", fill=like, buffers=frozenset(like), inputs=(n.x(),))
+        return Method(n.x(), "to", (Literal(f"torch.{to.numpy()}"),))
+
+    @keras_operation("Cast")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value, *rest: Any, **options: Any) -> ir.Value:
+        name = str(operation.dtype)
+        try:
+            to = ir.DataType.from_numpy(np.dtype(name))
+        except TypeError as error:
+            raise Refusal(f"there is no mapping for a cast to {name}.") from error
+        return x if x.dtype == to else g.op(Cast(to=int(to)), x)
+
+
+class Where(Op):
+    """Elements of x where the condition is true, of y elsewhere: inputs are (condition, x, y)."""
+
+    neutral: ClassVar[bool] = True
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return broadcast(*shapes)
+
+    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
+        return dtypes[1]
+
+    def torch(self, n: View) -> Record:
+        return Call("torch.where", n.all())

@@ -1,0 +1,140 @@
+"""Ops that take some of the elements, or take them several times."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.base import (
+    Capture,
+    Dims,
+    Op,
+    Perm,
+    Refusal,
+    View,
+    broadcast,
+    keras_layer,
+    keras_operation,
+    moved,
+    operand,
+)
+from converter.ops.records import Index, Method, Record
+from converter.ops.shape import Unsqueeze
+
+END = 2**31 - 1
+"""A bound beyond every length: up to the end."""
+
+
+class Expand(Op):
+    """Broadcast to `to`, where 1 keeps the length of that axis."""
+
+    to: tuple[int, ...] = operand(1)
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return broadcast(shapes[0], self.to)
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return (Expand(to=tuple(self.to[p] for p in perm)), perm) if len(self.to) == len(perm) else None
+
+    def torch(self, n: View) -> Record:
+        return Method(n.x(), "expand", tuple(-1 if d == 1 else d for d in self.to))
+
+    @keras_layer("RepeatVector")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        return g.op(Expand(to=(1, int(layer.n), 1)), g.op(Unsqueeze(axes=(1,)), x))
+
+
+class Squeeze(Op):
+    """Without these axes, which are of length 1."""
+
+    axes: tuple[int, ...] = operand(1)
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return tuple(d for i, d in enumerate(shapes[0]) if i not in self.axes)
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        gone = tuple(sorted(moved(a, perm) for a in self.axes))
+        kept = [i for i in range(len(perm)) if i not in self.axes]
+        return Squeeze(axes=gone), tuple(kept.index(p) for p in perm if p not in self.axes)
+
+    def torch(self, n: View) -> Record:
+        return Method(n.x(), "squeeze", (self.axes[0] if len(self.axes) == 1 else self.axes,))
+
+
+class Slice(Op):
+    """Along each of `axes`: every step-th element from start up to, and without, end. Steps are positive."""
+
+    starts: tuple[int, ...] = operand(1)
+    ends: tuple[int, ...] = operand(2)
+    axes: tuple[int, ...] = operand(3)
+    steps: tuple[int, ...] = operand(4)
+
+    def shape(self, *shapes: Dims) -> Dims:
+        made = list(shapes[0])
+        for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
+            made[axis] = _length(made[axis], start, end, step)
+        return tuple(made)
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        axes = tuple(moved(a, perm) for a in self.axes)
+        return Slice(starts=self.starts, ends=self.ends, axes=axes, steps=self.steps), perm
+
+    def torch(self, n: View) -> Record:
+        items: list[Any] = [slice(None)] * (max(self.axes) + 1)
+        for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
+            items[axis] = slice(start or None, None if end == END else end, None if step == 1 else step)
+        return Index(n.x(), tuple(items))
+
+    @keras_operation("GetItem")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value, key: Any) -> ir.Value:
+        cuts, gone, fresh = _decoded(key, g.shape(x))
+        if cuts:
+            starts, ends, axes, steps = (tuple(c[i] for c in cuts) for i in range(4))
+            x = g.op(Slice(starts=starts, ends=ends, axes=axes, steps=steps), x)
+        if gone:
+            x = g.op(Squeeze(axes=gone), x)
+        return g.op(Unsqueeze(axes=fresh), x) if fresh else x
+
+
+def _length(length: int | None, start: int, end: int, step: int) -> int | None:
+    return None if length is None else len(range(*slice(start, end, step).indices(length)))
+
+
+Cut = tuple[int, int, int, int]
+
+
+def _decoded(key: Any, shape: Dims) -> tuple[list[Cut], tuple[int, ...], tuple[int, ...]]:
+    """A subscription as (start, end, axis, step) cuts, the axes that an integer takes away, and the new axes."""
+    given = list(key) if isinstance(key, (tuple, list)) else [key]
+    if any(not (k is None or k is Ellipsis or isinstance(k, (int, slice))) or isinstance(k, bool) for k in given):
+        raise Refusal(f"the subscription [{key!r}] has no mapping.", "Use integers and slices of integers.")
+    if Ellipsis not in given:
+        given.append(Ellipsis)
+    middle = given.index(Ellipsis)
+    named = sum(k is not None and k is not Ellipsis for k in given)
+    given[middle : middle + 1] = [slice(None)] * (len(shape) - named)
+    cuts: list[Cut] = []
+    gone: list[int] = []
+    fresh: list[int] = []
+    axis = place = 0
+    for item in given:
+        if item is None:
+            fresh.append(place)
+            place += 1
+            continue
+        if isinstance(item, slice):
+            bounds = (item.start, item.stop, item.step)
+            if any(not (b is None or isinstance(b, int)) for b in bounds) or (item.step or 1) < 1:
+                raise Refusal(f"the subscription [{key!r}] has no mapping.", "Use positive steps and integer bounds.")
+            if item != slice(None):
+                start, end = item.start or 0, END if item.stop is None else item.stop
+                cuts.append((start, end, axis, item.step or 1))
+            place += 1
+        else:
+            cuts.append((item, END if item == -1 else item + 1, axis, 1))
+            gone.append(axis)
+        axis += 1
+    return cuts, tuple(gone), tuple(fresh)

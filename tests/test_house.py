@@ -1,0 +1,113 @@
+"""House rules as tests: which room imports what, how long files are, what is public, what the README promises."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import converter
+from converter.ops import base
+from converter.support import table
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "converter"
+FILES = sorted(PACKAGE.rglob("*.py"))
+FRAMEWORKS = {"torch", "keras", "tensorflow", "onnxruntime", "tf_keras", "jax"}
+STAGES = {"files", "capture", "build", "verify"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Absolute names of everything a file imports, inside functions too."""
+    package = path.relative_to(ROOT).with_suffix("").parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            stem = node.module or ""
+            if node.level:
+                stem = ".".join([*package[: len(package) - node.level + 1], *([stem] if stem else [])])
+            yield stem
+            yield from (f"{stem}.{alias.name}" for alias in node.names)
+
+
+def names(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_length(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_no_junk_drawers(path: Path) -> None:
+    assert path.stem not in {"utils", "helpers", "misc", "common", "manager"}
+
+
+@pytest.mark.parametrize("stage", sorted(STAGES | {"graph", "ops"}))
+def test_stages_do_not_know_each_other(stage: str) -> None:
+    allowed = {"graph": {"ops"}, "ops": set(), "verify": set(), "files": set()}.get(stage, {"graph", "ops"})
+    for path in sorted((PACKAGE / stage).rglob("*.py")):
+        rooms = {name.split(".")[1] for name in imports(path) if name.startswith("converter.")}
+        foreign = rooms & ((STAGES | {"graph", "ops"}) - {stage} - allowed)
+        assert not foreign, f"{path} imports {foreign}"
+
+
+@pytest.mark.parametrize("path", [*(PACKAGE / "ops").rglob("*.py"), *(PACKAGE / "graph").rglob("*.py")], ids=names)
+def test_facts_and_graph_import_no_framework(path: Path) -> None:
+    assert not {name.split(".")[0] for name in imports(path)} & FRAMEWORKS
+
+
+@pytest.mark.parametrize("path", FILES, ids=names)
+def test_frameworks_are_never_imported_at_start(path: Path) -> None:
+    """Only torch_parts.py, whose text is generated code, imports a framework when it is imported."""
+    if path.name == "torch_parts.py":
+        return
+    tops = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.Import | ast.ImportFrom)]
+    found = {alias.name for n in tops if isinstance(n, ast.Import) for alias in n.names}
+    found |= {n.module or "" for n in tops if isinstance(n, ast.ImportFrom) and not n.level}
+    assert not {name.split(".")[0] for name in found} & FRAMEWORKS
+
+
+def test_private_framework_imports_stand_in_one_place() -> None:
+    """One file holds the float64 patch and name counters of Keras, with the reason beside it."""
+    private = {
+        names(path)
+        for path in FILES
+        for name in imports(path)
+        if name.startswith(("keras.src", "torch._", "torch.onnx._internal"))
+    }
+    assert private <= {"converter/verify/run_keras.py"}
+
+
+def test_public_names() -> None:
+    assert converter.__all__ == sorted(converter.__all__)
+    assert all(hasattr(converter, name) for name in converter.__all__)
+
+
+def test_readme_has_the_support_table() -> None:
+    assert table() in (ROOT / "README.md").read_text()
+
+
+def test_every_captured_layer_has_a_case() -> None:
+    """A row of tests/cases shows every Keras layer and activation that has a mapping."""
+    text = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    missing = [name for name in base.KERAS_LAYERS if name not in text]
+    missing += [name for name in base.KERAS_ACTIVATIONS if name not in text]
+    assert not missing
+
+
+def test_help_imports_no_framework() -> None:
+    code = (
+        "import sys\nfrom converter.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "loaded = {'torch', 'keras', 'tensorflow', 'onnx', 'onnx_ir', 'onnxruntime', 'numpy', 'h5py'} & set(sys.modules)\n"
+        "assert not loaded, loaded"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
