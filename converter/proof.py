@@ -205,7 +205,9 @@ def _boundary(made: Conversion) -> Boundary:
 
 
 def _serialized(made: Conversion) -> bytes:
-    data: bytes = made.onnx.SerializeToString()
+    """The graph as ONNX bytes; the ModelProto is not kept."""
+    proto = made.make_onnx() if made.make_onnx is not None else None
+    data: bytes = proto.SerializeToString() if proto is not None else b""
     return data
 
 

@@ -150,7 +150,7 @@ def _rows(rung: dict[str, Any]) -> list[list[str]]:
 
 def _why(rung: dict[str, Any], each: dict[str, Any]) -> str:
     if rung["passed"] is None:
-        return rung["note"] or "own rounding"
+        return "no proof" if rung["precision"] == "float64" else "own rounding"
     if each["passed"]:
         return str(rung["note"])
     return f"{each['reason']} at {tuple(each['worst'])}" if each["worst"] is not None else str(each["reason"])

@@ -13,6 +13,7 @@ from converter.build.names import file_stem
 from converter.conversion import Conversion
 from converter.errors import UsageError
 from converter.files.outputs import Write, write_all
+from converter.files.tensors import save_tensors
 
 FILES = (".py", ".pt2", ".onnx", ".keras")
 
@@ -30,7 +31,7 @@ def torch_files(made: Conversion, state: Sequence[tuple[str, np.ndarray]], path:
     files: dict[Path, Write] = {}
     source, folder = (where, None) if kind == ".py" else (where / "model.py", where)
     files[source] = lambda p: _text(p, made.source)
-    files[source.with_suffix(".safetensors")] = lambda p: _tensors(p, state)
+    files[source.with_suffix(".safetensors")] = lambda p: save_tensors(p, state)
     if folder is not None:
         files[folder / "report.json"] = lambda p: _text(p, made.report.to_json())
     return write_all(files, force)
@@ -71,12 +72,6 @@ def files_of(output: Path, to: str) -> list[Path]:
 
 def _text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
-
-
-def _tensors(path: Path, state: Sequence[tuple[str, np.ndarray]]) -> None:
-    from safetensors.numpy import save_file
-
-    save_file({key: np.ascontiguousarray(data) for key, data in state}, path, metadata={"format": "pt"})
 
 
 def _exported(made: Conversion, path: Path) -> None:

@@ -16,7 +16,9 @@ from converter.ops import base
 from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, Perm, Refusal
 from converter.ops.shape import Transpose
 
-USES_MASK = ("GlobalAveragePooling1D", "Softmax", "RNN", "LSTM", "GRU", "SimpleRNN", "Attention", "MultiHeadAttention")
+USES_MASK = ("GlobalAveragePooling1D", "Softmax", "Maximum", "Minimum") + (
+    "RNN", "LSTM", "GRU", "SimpleRNN", "Attention", "MultiHeadAttention"
+)
 
 
 @dataclass

@@ -52,7 +52,8 @@ class Vetting:
         """Settle the class of a layer: `module` and `registered_name` are set from what we know, not from the file."""
         name, module = layer["class_name"], layer.get("module")
         registered = layer.get("registered_name")
-        for key in (registered, name):
+        short = [key.rsplit(">", 1)[-1] for key in (registered, name) if isinstance(key, str) and ">" in key]
+        for key in (registered, name, *short):
             if isinstance(key, str) and key in self.custom:
                 layer.update(module=None, class_name=key, registered_name=key)
                 return True

@@ -198,7 +198,7 @@ class GraphBuilder:
                 fresh.meta[EXACT] = made(value.meta[EXACT])
             self._weights[key] = fresh
             self._keep.append(value)
-        return self._weights[key]
+        return self._registered(self._weights[key])
 
     def transposed(self, value: ir.Value, perm: Perm) -> ir.Value:
         """A constant, transposed once and for all."""
@@ -282,7 +282,13 @@ class GraphBuilder:
         if key not in self._weights:
             self._weights[key] = self._initializer(self.name("operand"), made)
             self._weights[key].meta[EXACT] = exact
-        return self._weights[key]
+        return self._registered(self._weights[key])
+
+    def _registered(self, value: ir.Value) -> ir.Value:
+        """An initializer that stands in the graph, also after remove_unused() dropped it once."""
+        if value.name is not None and value.name not in self.graph.initializers:
+            self.graph.register_initializer(value)
+        return value
 
     def remove_unused(self) -> None:
         """Drop nodes that no output depends on, and initializers that no node reads."""

@@ -179,6 +179,10 @@ class Op:
         """For an input `index` that holds ids: the number of rows of the table that they look up; None for other inputs."""
         return None
 
+    def units_made(self) -> dict[int, int] | None:
+        """For an op that makes (N, units) out of a contraction: the constant inputs with an axis of these units, and which."""
+        return None
+
     @classmethod
     def targets(cls) -> tuple[bool, bool]:
         """Whether the class has a PyTorch form and a Keras form."""

@@ -48,3 +48,9 @@ class LessOrEqual(_Compare):
     """y = a <= b."""
 
     sign: ClassVar[str] = "<="
+
+
+class Equal(_Compare):
+    """y = a == b."""
+
+    sign: ClassVar[str] = "=="

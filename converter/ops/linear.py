@@ -48,6 +48,9 @@ class Gemm(_Affine):
     transA: int = 0
     transB: int = 0
 
+    def units_made(self) -> dict[int, int] | None:
+        return {1: 0, 2: 0}
+
     @keras_layer("Dense")
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:

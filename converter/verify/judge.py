@@ -1,4 +1,4 @@
-"""The judge: source, ONNX, target, each against the source's float64 answers; says which hop broke and what the proof rests on."""
+"""The judge: source, ONNX, target, each against the source's float64; which hop broke, what the proof rests on."""
 
 from __future__ import annotations
 
@@ -84,6 +84,8 @@ def _diffs64(ours: Reference, hop: Runner, double: list[Outputs], gates: Gates) 
 
 
 def _settled(ours: Reference, hop: Runner, gates: Gates, double: list[Outputs]) -> bool:
+    if ours.double is None:
+        return True
     return ours.straight is True and all(diff.passed for diff in _diffs64(ours, hop, double, gates))
 
 
@@ -107,7 +109,7 @@ def _rung64(ours: Reference, hop: Runner, double: list[Outputs], straight: bool 
 
 
 def _rung32(ours: Reference, hop: Runner, single: list[Outputs], double: list[Outputs] | None, gates: Gates) -> Rung:
-    """The float32 budget. Where the source is not finite in float32 it is the reference there: an overflow is its own."""
+    """The float32 budget. Where the source is not finite in float32 it is the reference: an overflow is its own."""
     noises = ours.noise if ours.double is not None else _own_noise(ours, hop, single, double, gates)
     diffs: list[Diff] = []
     for index, theirs in enumerate(single):

@@ -1,4 +1,4 @@
-"""The source's answers: float32, float64 where it has it, its own rounding, and whether the float64 is worth anything."""
+"""The source's answers: float32, float64, its own rounding, and whether the float64 is worth anything."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -56,7 +57,8 @@ def rebuild(model: Any, dtype: str = "float64") -> tuple[Any, str]:
 def _twin(model: Any, dtype: str) -> Any:
     import keras
 
-    with keras.utils.custom_object_scope(_custom_classes(model)):
+    with keras.utils.custom_object_scope(_custom_classes(model)), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the user saw them when the model was made
         twin = type(model).from_config(_retyped(model.get_config(), dtype))
     if not twin.built and model.built:
         twin.build_from_config(_retyped(model.get_build_config() or {}, dtype))
@@ -68,10 +70,10 @@ def _twin(model: Any, dtype: str) -> Any:
 def float64_keras() -> Iterator[None]:
     """Keras computing in float64 where a float64 policy says so. THE place of the float64 patch, see below.
 
-    On every backend but TensorFlow, `result_type` maps float64 to float32 by a table of the promotion rules, and Batch-,
-    Layer-, Group- and RMSNormalization cast to its answer (their float64 is then 2e-7 to 8e-7 off; with the entry
-    changed, 4e-16). JAX also needs JAX_ENABLE_X64=1 in its environment. Layers made inside other layers follow the
-    global policy and floatx. All of it is as before on leaving.
+    On every backend but TensorFlow, `result_type` maps float64 to float32 by a table of the promotion rules, and
+    Batch-, Layer-, Group- and RMSNormalization cast to its answer (their float64 is then 2e-7 to 8e-7 off; with the
+    entry changed, 4e-16). JAX also needs JAX_ENABLE_X64=1 in its environment. Layers made inside other layers follow
+    the global policy and floatx. All of it is as before on leaving.
     """
     import keras
     from keras.src.backend.common import dtypes

@@ -31,7 +31,7 @@ def ort_runner(
     threads: int = 0,
     boundary: Boundary | None = None,
 ) -> Runner:
-    """A Runner from serialised ONNX or its path (over 2 GB, or with external data). The session is made on first use."""
+    """A Runner from serialised ONNX or its path (over 2 GB, or with external data). Made on first use."""
     session: list[Any] = []
 
     def run(arrays: Sequence[Array]) -> Outputs:

@@ -86,7 +86,7 @@ def exact_torch(device: str = "cpu") -> Iterator[None]:
 
 @contextlib.contextmanager
 def _eval_mode(model: Any) -> Iterator[None]:
-    """Eval mode, and each submodule's own flag as before on leaving (a frozen part may be in eval while the rest trains)."""
+    """Eval mode, and each submodule's own flag as before on leaving: a frozen part may be in eval alone."""
     flags = [(module, module.training) for module in model.modules()]
     try:
         for module, training in flags:

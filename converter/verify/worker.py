@@ -1,4 +1,4 @@
-"""The reference run of a file in a process of its own: JSON lines over pipes, arrays in .npz files, frameworks kept apart."""
+"""The reference run of a file in a process of its own: JSON lines over pipes, arrays in .npz files."""
 
 from __future__ import annotations
 

@@ -1,0 +1,120 @@
+"""Activations made of polynomial pieces."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import onnx_ir as ir
+
+from converter.ops.activations import Activation, Clip
+from converter.ops.base import Builder, Capture, Function, View, keras_activation
+from converter.ops.cast import Where
+from converter.ops.compare import Less
+from converter.ops.elementwise import Add, Mul
+from converter.ops.records import Call, Infix, Layer, Method, Module, Record
+
+SIXTH = 1.0 / 6.0
+
+
+class HardSigmoid(Activation):
+    """alpha * x + beta, cut to [0, 1]: 1/6 and 1/2 for Keras 3 and torch, 0.2 and 1/2 for Keras 1 and 2."""
+
+    alpha: float = 0.2
+    beta: float = 0.5
+
+    def torch(self, n: View) -> Record:
+        if (self.alpha, self.beta) == (SIXTH, 0.5):
+            return Module("nn.Hardsigmoid", inputs=(n.x(),)) if n.own else Call("F.hardsigmoid", (n.x(),))
+        line = Infix("+", Infix("*", self.alpha, n.x()), self.beta)
+        return Method(line, "clamp", (0.0, 1.0))
+
+    def keras(self, n: View) -> Record:
+        names = {(SIXTH, 0.5): "hard_sigmoid", (0.5, 0.5): "sparse_sigmoid"}
+        if (self.alpha, self.beta) not in names:
+            raise LookupError(f"Keras 3 has no name for a hard sigmoid of slope {self.alpha}")
+        return Layer("Activation", {"activation": names[self.alpha, self.beta]}, inputs=(n.x(),))
+
+    @keras_activation("hard_sigmoid")
+    @staticmethod
+    def activation(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(HardSigmoid(alpha=SIXTH), x)
+
+    @keras_activation("hard_sigmoid_v2")
+    @staticmethod
+    def old(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(HardSigmoid(), x)
+
+    @keras_activation("sparse_sigmoid")
+    @staticmethod
+    def sparse(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(HardSigmoid(alpha=0.5), x)
+
+
+class HardSwish(Activation):
+    """x * (x / 6 + 1/2 cut to [0, 1])."""
+
+    module: ClassVar[str] = "nn.Hardswish"
+    function: ClassVar[str] = "F.hardswish"
+    keras_name: ClassVar[str] = "hard_silu"
+
+    @keras_activation("hard_silu")
+    @staticmethod
+    def activation(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(HardSwish(), x)
+
+
+class Shrink(Activation):
+    """x + bias below -lambd, x - bias above lambd, 0 between; bias is 0 (hard) or lambd (soft)."""
+
+    bias: float = 0.0
+    lambd: float = 0.5
+
+    def settings(self) -> dict[str, Any]:
+        return {} if self.lambd == 0.5 else {"lambd": self.lambd}
+
+    def torch(self, n: View) -> Record:
+        if self.bias not in (0.0, self.lambd):
+            raise LookupError(f"torch has no shrink with bias {self.bias} and lambd {self.lambd}")
+        name = "soft" if self.bias else "hard"
+        if n.own:
+            return Module(f"nn.{name.capitalize()}shrink", (), self.settings(), inputs=(n.x(),))
+        return Call(f"F.{name}shrink", (n.x(),), self.settings())
+
+    def keras(self, n: View) -> Record:
+        if self.lambd != 0.5 or self.bias not in (0.0, 0.5):
+            raise LookupError("Keras's named shrinks have the threshold 0.5")
+        return Layer("Activation", {"activation": "soft_shrink" if self.bias else "hard_shrink"}, inputs=(n.x(),))
+
+    @keras_activation("hard_shrink")
+    @staticmethod
+    def hard(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(Shrink(), x)
+
+    @keras_activation("soft_shrink")
+    @staticmethod
+    def soft(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(Shrink(bias=0.5), x)
+
+
+class SparsePlus(Function):
+    """0 up to -1, (x + 1)^2 / 4 up to 1, x above."""
+
+    neutral: ClassVar[bool] = True
+
+    def torch(self, n: View) -> Record:
+        cut = Method(Infix("+", n.x(), 1), "clamp", (), {"min": 0})
+        return Call("torch.where", (Infix("<", n.x(), 1), Infix("*", 0.25, Infix("**", cut, 2)), n.x()))
+
+    def keras(self, n: View) -> Record:
+        return Layer("Activation", {"activation": "sparse_plus"}, inputs=(n.x(),))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        x, one = inputs[0], g.constant(1.0, like=inputs[0])
+        cut = g.op(Clip(min=0.0), g.op(Add(), x, one))
+        curve = g.op(Mul(), g.op(Mul(), cut, cut), g.constant(0.25, like=x))
+        return g.op(Where(), g.op(Less(), x, one), curve, x)
+
+    @keras_activation("sparse_plus")
+    @staticmethod
+    def activation(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(SparsePlus(), x)

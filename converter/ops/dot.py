@@ -1,0 +1,100 @@
+"""Dot: two values contracted over one axis each, for every element of the batch."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View, keras_layer
+from converter.ops.elementwise import Div, Max, Mul, Sqrt, alike
+from converter.ops.linear import MatMul
+from converter.ops.records import Call, Infix, Method, Record
+from converter.ops.reduce import ReduceSum
+from converter.ops.shape import Transpose
+
+EPSILON = 1e-7
+"""The least length that keras.utils.normalize divides by."""
+
+
+class Einsum(Op):
+    """The sum of products that the equation says, as numpy has it."""
+
+    equation: str
+
+    def shape(self, *shapes: Dims) -> Dims:
+        terms, out = self.equation.split("->")
+        lengths = {c: d for term, s in zip(terms.split(","), shapes, strict=True) for c, d in zip(term, s, strict=True)}
+        return tuple(lengths[c] for c in out)
+
+    def torch(self, n: View) -> Record:
+        return Call("torch.einsum", (self.equation, *n.all()))
+
+
+class Normalize(Function):
+    """x / max(sqrt(sum of x * x along `axis`), epsilon)."""
+
+    axis: int
+    epsilon: float = EPSILON
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return Normalize(axis=perm.index(self.axis), epsilon=self.epsilon), perm
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        x = inputs[0]
+        length = g.op(Sqrt(), g.op(ReduceSum(axes=(self.axis,)), g.op(Mul(), x, x)))
+        return g.op(Div(), x, g.op(Max(), length, g.constant(self.epsilon, like=x)))
+
+    def torch(self, n: View) -> Record:
+        return Call("F.normalize", (n.x(),), {"dim": self.axis, "eps": self.epsilon})
+
+
+class Dot(Function):
+    """y[n, i..., j...] = sum over k of a[n, i..., k at axis left] * b[n, j..., k at axis right]; (N, 1) for two of rank 2."""
+
+    left: int
+    right: int
+
+    def shape(self, *shapes: Dims) -> Dims:
+        a, b = shapes
+        rest = [d for i, d in enumerate(a) if i not in (0, self.left)] + [d for i, d in enumerate(b) if i not in (0, self.right)]
+        return (a[0] if a[0] is not None else b[0], *(rest or [1]))
+
+    def equation(self, ranks: tuple[int, int]) -> str:
+        """For einsum."""
+        letters = iter(c for c in string.ascii_lowercase if c not in "nk")
+        a = ["n"] + ["k" if i == self.left else next(letters) for i in range(1, ranks[0])]
+        b = ["n"] + ["k" if i == self.right else next(letters) for i in range(1, ranks[1])]
+        out = ["n", *(c for c in (*a, *b) if c not in "nk")]
+        return f"{''.join(a)},{''.join(b)}->{''.join(out)}"
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        a, b = inputs
+        ranks = (len(g.shape(a)), len(g.shape(b)))
+        if ranks == (2, 2):
+            return g.op(ReduceSum(axes=(1,)), g.op(Mul(), a, b))
+        if ranks == (3, 3):
+            swap = Transpose(perm=(0, 2, 1))
+            return g.op(MatMul(), a if self.left == 2 else g.op(swap, a), b if self.right == 1 else g.op(swap, b))
+        return g.op(Einsum(equation=self.equation(ranks)), a, b)
+
+    def torch(self, n: View) -> Record:
+        a, b = n.x(0), n.x(1)
+        ranks = (len(n.shape(0)), len(n.shape(1)))
+        if ranks == (2, 2):
+            return Method(Infix("*", a, b), "sum", (), {"dim": 1, "keepdim": True})
+        if ranks == (3, 3):
+            left = a if self.left == 2 else Method(a, "transpose", (1, 2))
+            return Infix("@", left, b if self.right == 1 else Method(b, "transpose", (1, 2)))
+        return Call("torch.einsum", (self.equation(ranks), a, b))
+
+    @keras_layer("Dot")
+    @staticmethod
+    def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
+        given = layer.axes if isinstance(layer.axes, (list, tuple)) else (layer.axes, layer.axes)
+        left, right = (axis % len(g.shape(x)) for axis, x in zip(given, xs, strict=True))
+        a, b = alike(g, xs)
+        if layer.normalize:
+            a, b = g.op(Normalize(axis=left), a), g.op(Normalize(axis=right), b)
+        return g.op(Dot(left=left, right=right), a, b)

@@ -1,0 +1,56 @@
+"""Layers that give back what they are given: some always, some at inference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Refusal, View, keras_layer, moved
+from converter.ops.cast import Cast, Where
+from converter.ops.compare import Equal
+from converter.ops.records import Infix, Method, Record
+from converter.ops.reduce import ReduceMin
+
+
+class _Nothing(Op, abstract=True):
+    """No op at all: a reading that returns its input."""
+
+    @keras_layer("Identity", "ActivityRegularization")
+    @staticmethod
+    def layer(g: Capture, layer: Any, *xs: Any) -> Any:
+        if any(not isinstance(x, ir.Value) for x in xs):
+            raise Refusal("it is called on a nested structure.", "Call it on each tensor.")
+        return list(xs) if len(xs) > 1 else xs[0]
+
+
+class Masking(Function):
+    """Zero where every element along `axis` equals `value`, x elsewhere."""
+
+    value: float = 0.0
+    axis: int = -1
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return Masking(value=self.value, axis=moved(self.axis, perm)), perm
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        x = inputs[0]
+        equal = g.op(Cast(to=int(ir.DataType.INT32)), g.op(Equal(), x, g.constant(self.value, like=x)))
+        every = g.op(Cast(to=int(ir.DataType.BOOL)), g.op(ReduceMin(axes=(self.axis,)), equal))
+        return g.op(Where(), every, g.constant(0.0, like=x), x)
+
+    def torch(self, n: View) -> Record:
+        masked = Method(Infix("==", n.x(), self.value), "all", (), {"dim": self.axis, "keepdim": True})
+        return Method(n.x(), "masked_fill", (masked, 0.0))
+
+    @keras_layer("Masking")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        if isinstance(layer.mask_value, (int, float)):
+            return g.op(Masking(value=float(layer.mask_value)), x)
+        value = g.array(layer.mask_value)
+        if value.size != 1:
+            raise Refusal(f"mask_value is an array of shape {value.shape}.", "Use one number.")
+        return g.op(Masking(value=float(value.item())), x)
+
+

@@ -1,0 +1,189 @@
+"""Activations along an axis: softmax, its kin, and the gated linear unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.activations_smooth import Exp, Sigmoid
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Function,
+    Op,
+    Perm,
+    Refusal,
+    View,
+    keras_activation,
+    keras_layer,
+    moved,
+)
+from converter.ops.cast import Cast, Where
+from converter.ops.compare import Greater, GreaterOrEqual
+from converter.ops.elementwise import Add, Div, Mul, Sub
+from converter.ops.indexing import Slice
+from converter.ops.records import Call, Infix, Layer, Module, Record
+from converter.ops.activations import Relu
+from converter.ops.reduce import ReduceMax, ReduceSum
+from converter.ops.shape import Unsqueeze
+
+
+class Softmax(Op):
+    """exp(x) / sum(exp(x)) along `axis`."""
+
+    axis: int = -1
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return Softmax(axis=moved(self.axis, perm)), perm
+
+    def torch(self, n: View) -> Record:
+        if n.own:
+            return Module("nn.Softmax", kwargs={"dim": self.axis}, inputs=(n.x(),))
+        return Call("F.softmax", (n.x(),), {"dim": self.axis})
+
+    def keras(self, n: View) -> Record:
+        return Layer("Softmax", {"axis": self.axis}, inputs=(n.x(),))
+
+    @keras_activation("softmax")
+    @staticmethod
+    def activation(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(Softmax(axis=-1), x)
+
+    @keras_layer("Softmax")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        rank = len(g.shape(x))
+        given = range(rank) if layer.axis is None else layer.axis
+        axes = tuple(int(a) for a in given) if not isinstance(given, int) else (given,)
+        if len(axes) == 1:
+            return g.op(Softmax(axis=axes[0]), x)
+        return g.op(SoftmaxOver(axes=tuple(sorted(a % rank for a in axes))), x)
+
+
+class LogSoftmax(Op):
+    """x - log(sum(exp(x))) along `axis`."""
+
+    axis: int = -1
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return LogSoftmax(axis=moved(self.axis, perm)), perm
+
+    def torch(self, n: View) -> Record:
+        if n.own:
+            return Module("nn.LogSoftmax", kwargs={"dim": self.axis}, inputs=(n.x(),))
+        return Call("F.log_softmax", (n.x(),), {"dim": self.axis})
+
+    def keras(self, n: View) -> Record:
+        if self.axis not in (-1, len(n.shape()) - 1):
+            raise LookupError("Keras's named log_softmax takes the last axis")
+        return Layer("Activation", {"activation": "log_softmax"}, inputs=(n.x(),))
+
+    @keras_activation("log_softmax")
+    @staticmethod
+    def activation(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(LogSoftmax(axis=-1), x)
+
+
+class SoftmaxOver(Function):
+    """exp(x) / sum(exp(x)) over several axes at once."""
+
+    axes: tuple[int, ...]
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return SoftmaxOver(axes=tuple(sorted(moved(a, perm) for a in self.axes))), perm
+
+    def torch(self, n: View) -> Record:
+        total = Call("torch.logsumexp", (n.x(),), {"dim": self.axes, "keepdim": True})
+        return Call("torch.exp", (Infix("-", n.x(), total),))
+
+    def keras(self, n: View) -> Record:
+        return Layer("Softmax", {"axis": self.axes}, inputs=(n.x(),))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        x = inputs[0]
+        raised = g.op(Exp(), g.op(Sub(), x, g.op(ReduceMax(axes=self.axes), x)))
+        return g.op(Div(), raised, g.op(ReduceSum(axes=self.axes), raised))
+
+
+class Sparsemax(Function):
+    """max(x - t, 0) along `axis`, with Keras's t.
+
+    In descending order x1, x2, ... the support is the first k elements, those with 1 + i xi > x1 + ... + xi. Keras takes
+    t = (the sum of all k partial sums - 1) / k, on every backend; the t of Martins and Astudillo (2016), with which the
+    result sums to 1, has the last partial sum alone. The sum of the partial sums is that of (k + 1 - i) xi; without
+    sorting, i is the mean of the places that equal elements share.
+    """
+
+    axis: int
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return Sparsemax(axis=moved(self.axis, perm)), perm
+
+    def torch(self, n: View) -> Record:
+        return Call("sparsemax", (n.x(), self.axis))
+
+    def keras(self, n: View) -> Record:
+        if self.axis not in (-1, len(n.shape()) - 1):
+            raise LookupError("Keras's named sparsemax takes the last axis")
+        return Layer("Activation", {"activation": "sparsemax"}, inputs=(n.x(),))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        x, one = inputs[0], g.constant(1.0, like=inputs[0])
+        axis = self.axis % len(g.shape(x))
+        kind = Cast(to=int(x.dtype or ir.DataType.FLOAT))
+        along, across = ReduceSum(axes=(axis,)), ReduceSum(axes=(axis + 1,), keepdims=0)
+        each, other = g.op(Unsqueeze(axes=(axis + 1,)), x), g.op(Unsqueeze(axes=(axis,)), x)
+        reached = g.op(kind, g.op(GreaterOrEqual(), other, each))
+        upto = g.op(across, reached)
+        before = g.op(across, g.op(kind, g.op(Greater(), other, each)))
+        partial = g.op(across, g.op(Mul(), reached, other))
+        inside = g.op(Greater(), g.op(Add(), one, g.op(Mul(), upto, x)), partial)
+        count = g.op(along, g.op(kind, inside))
+        place = g.op(Mul(), g.op(Add(), g.op(Add(), before, upto), one), g.constant(0.5, like=x))
+        weight = g.op(Sub(), g.op(Add(), count, one), place)
+        total = g.op(along, g.op(Where(), inside, g.op(Mul(), weight, x), g.constant(0.0, like=x)))
+        cut = g.op(Div(), g.op(Sub(), total, one), count)
+        return g.op(Relu(), g.op(Sub(), x, cut))
+
+    @keras_activation("sparsemax")
+    @staticmethod
+    def activation(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(Sparsemax(axis=len(g.shape(x)) - 1), x)
+
+
+class Glu(Function):
+    """a * sigmoid(b), where a and b are the halves of x along `axis`."""
+
+    axis: int
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return tuple((d or 0) // 2 if i == self.axis else d for i, d in enumerate(shapes[0]))
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        return Glu(axis=moved(self.axis, perm)), perm
+
+    def torch(self, n: View) -> Record:
+        if n.own:
+            return Module("nn.GLU", kwargs={"dim": self.axis}, inputs=(n.x(),))
+        return Call("F.glu", (n.x(),), {"dim": self.axis})
+
+    def keras(self, n: View) -> Record:
+        if self.axis != len(n.shape()) - 1:
+            raise LookupError("Keras's named glu takes the last axis")
+        return Layer("Activation", {"activation": "glu"}, inputs=(n.x(),))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        width = g.shape(inputs[0])[self.axis] or 0
+        halves = ((0, width // 2), (width // 2, width))
+        a, b = (g.op(Slice(starts=(s,), ends=(e,), axes=(self.axis,), steps=(1,)), inputs[0]) for s, e in halves)
+        return g.op(Mul(), a, g.op(Sigmoid(), b))
+
+    @keras_activation("glu")
+    @staticmethod
+    def activation(g: Capture, x: ir.Value) -> ir.Value:
+        axis = len(g.shape(x)) - 1
+        if g.shape(x)[axis] is None:
+            raise Refusal("glu halves an axis of unknown length.", "Give the last axis a fixed length.")
+        return g.op(Glu(axis=axis), x)
