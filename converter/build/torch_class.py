@@ -99,11 +99,15 @@ def _construct(member: ClassText, name: str, given: dict[str, Any]) -> None:
 
 
 def _label(line: Assign, key: Any, positional: bool) -> str:
-    if not positional:
-        return f"{line.attribute}_{key}"
-    if line.cls.startswith(("nn.Conv", "nn.Linear")):
-        return f"{line.attribute}_{('in', 'out')[key]}"
-    return f"{line.attribute}_{'size' if len(line.args) == 1 else key}"
+    """'_1_conv', 0 -> 'conv1_in'."""
+    words = [word for word in line.attribute.split("_") if word]
+    if len(words) > 1 and words[0].isdigit():
+        words = [words[1] + words[0], *words[2:]]
+    if positional and line.cls.startswith(("nn.Conv", "nn.Linear")):
+        key = ("in", "out")[key]
+    elif positional:
+        key = "size" if len(line.args) == 1 else key
+    return "_".join([*words, str(key)])
 
 
 def _kind(value: Any) -> str:

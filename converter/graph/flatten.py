@@ -61,13 +61,15 @@ class _Way:
 def absorb(g: GraphBuilder) -> None:
     """Remove the transpositions whose order the weights can take over.
 
-    A weight that several layers or calls read is reordered for all of its readers, or not at all.
+    A weight that several layers or calls read is reordered for all of its readers, or not at all; ways that want
+    different orders of one weight (two flattens concatenated) take their turns.
     """
-    _apply(g, [way for node in list(g.graph) if (way := _flattened(node)) is not None])
-    _apply(g, [way for node in list(g.graph) if (way := _unflattened(node)) is not None])
+    for find in (_flattened, _unflattened):
+        while _apply(g, [way for node in list(g.graph) if (way := find(node)) is not None]):
+            pass
 
 
-def _apply(g: GraphBuilder, found: list[_Way]) -> None:
+def _apply(g: GraphBuilder, found: list[_Way]) -> bool:
     while True:
         planned = {(id(e.node), e.index): e.change for way in found for e in way.edits}
         kept = [way for way in found if all(_agreed(e, planned) for e in way.edits)]
@@ -87,6 +89,7 @@ def _apply(g: GraphBuilder, found: list[_Way]) -> None:
                 order = np.frombuffer(edit.order, np.int64)
                 edit.node.replace_input_with(edit.index, g.reordered(edit.constant, edit.axis, order, edit.why))
     g.remove_unused()
+    return bool(found)
 
 
 def _agreed(edit: _Edit, planned: dict[tuple[int, int], tuple[int, bytes]]) -> bool:

@@ -48,13 +48,13 @@ def application(name: str) -> Row:
             row["keras norms"] = len(batch_norms(model))
             row["lines"] = len(made.source.splitlines())
             row["blocks"] = block_count(model)
-            row["moves"] = min(made.report.sensitivity.values())
+            row["moves"], row["logits move"] = moves(made.report.sensitivity)
         del made
     row["seconds"] = round(time.perf_counter() - started, 1)
     exact = all(row[f"{layout} float64"] <= PROOF for layout in ("native", "source"))
     counts = row["parameters"] == row["keras parameters"] and row["norms"] == row["keras norms"]
     allowed = 2 * row["blocks"]
-    row["shown"] = exact and counts and row["moves"] >= WEAK and row["transposes"] <= allowed
+    row["shown"] = exact and counts and row["logits move"] >= WEAK and row["transposes"] <= allowed
     row["shown"] = row["shown"] and row["native passed"] and row["source passed"]
     return row
 
@@ -84,6 +84,13 @@ def settle_statistics(model: Any) -> None:
         layer.momentum = momentum
 
 
+def moves(sensitivity: dict[str, float]) -> tuple[float, float]:
+    """How far the outputs move with the input, and how far the logits before a softmax do (the outputs, without one)."""
+    outputs = [value for name, value in sensitivity.items() if not name.startswith("logits of ")]
+    logits = [value for name, value in sensitivity.items() if name.startswith("logits of ")]
+    return min(outputs), min(logits or outputs)
+
+
 def figures(made: Any) -> Row:
     """The judge's figures of one conversion."""
     found: Row = {"passed": made.report.passed is True, "float64": float("inf"), "float32": float("inf")}
@@ -110,7 +117,7 @@ def written_by_tf_keras(path: Path) -> Row:
         got = made.model(torch.from_numpy(data["inputs"])).numpy()
     want = data["outputs"]
     row["recorded"] = float(np.abs(got - want).max() / np.abs(want).max())
-    row["moves"] = min(made.report.sensitivity.values())
+    row["moves"], row["logits move"] = moves(made.report.sensitivity)
     row["seconds"] = round(time.perf_counter() - started, 1)
     row["shown"] = row["passed"] and row["recorded"] <= 1e-5 and row["float64"] <= PROOF
     return row

@@ -1,0 +1,75 @@
+"""Rows for converter/ops/shape.py and indexing.py: layers that move elements and compute none."""
+
+from collections.abc import Callable
+from typing import Any
+
+from tests.cases import Case, unary
+
+BOTH = ""
+
+
+def sliced(case_id: str, function: Callable[[Any], Any], shape: tuple[int | None, ...] = (5, 4, 3), **options: Any) -> Case:
+    """A row with a subscription."""
+
+    def make(keras: Any) -> Any:
+        x = keras.Input(shape, name="x")
+        return keras.Model(x, function(x))
+
+    return Case(case_id, make, **options)
+
+
+def scalar(case_id: str, layer: Callable[[Any], Any]) -> Case:
+    """A row whose layer sees (N,)."""
+
+    def make(keras: Any) -> Any:
+        x = keras.Input((), name="x")
+        return keras.Model(x, layer(keras.layers)(x))
+
+    return Case(case_id, make)
+
+
+CASES: list[Case] = [
+    unary("flatten", (5, 4, 3), lambda L: L.Flatten()),
+    unary("flatten_channels_first", (5, 4, 3), lambda L: L.Flatten(data_format="channels_first")),
+    unary("flatten_channels_first_rank3", (5, 4), lambda L: L.Flatten(data_format="channels_first")),
+    unary("flatten_channels_first_rank5", (2, 5, 4, 3), lambda L: L.Flatten(data_format="channels_first")),
+    unary("flatten_rank2", (5,), lambda L: L.Flatten()),
+    unary("flatten_rank2_channels_first", (5,), lambda L: L.Flatten(data_format="channels_first")),
+    unary("flatten_rank3", (5, 4), lambda L: L.Flatten()),
+    unary("flatten_unknown", (None, 4, 3), lambda L: L.Flatten()),
+    scalar("flatten_rank1", lambda L: L.Flatten()),
+    unary("reshape", (5, 4, 3), lambda L: L.Reshape((3, 20))),
+    unary("reshape_minus_one", (5, 4, 3), lambda L: L.Reshape((-1, 6))),
+    unary("reshape_all", (5, 4, 3), lambda L: L.Reshape((-1,))),
+    unary("reshape_from_rank2", (12,), lambda L: L.Reshape((2, 3, 2))),
+    unary("reshape_from_rank2_same", (12,), lambda L: L.Reshape((12,))),
+    unary("reshape_from_rank2_ones", (12,), lambda L: L.Reshape((1, 1, 12))),
+    unary("reshape_one_behind", (12,), lambda L: L.Reshape((12, 1))),
+    unary("reshape_ones_inside", (4, 3), lambda L: L.Reshape((4, 1, 3))),
+    unary("reshape_ones_away", (4, 1, 3), lambda L: L.Reshape((4, 3))),
+    unary("reshape_unknown", (None, 4, 3), lambda L: L.Reshape((-1, 12))),
+    unary("reshape_unknown_split", (None, 6), lambda L: L.Reshape((-1, 3, 2))),
+    unary("reshape_unknown_to_known_last", (None, 6), lambda L: L.Reshape((-1, 2)), sizes=(4, 7)),
+    scalar("reshape_rank1", lambda L: L.Reshape((1,))),
+    unary("permute_rank3", (5, 4), lambda L: L.Permute((2, 1))),
+    unary("permute_312", (5, 4, 3), lambda L: L.Permute((3, 1, 2))),
+    unary("permute_231", (5, 4, 3), lambda L: L.Permute((2, 3, 1))),
+    unary("permute_213", (5, 4, 3), lambda L: L.Permute((2, 1, 3))),
+    unary("permute_same", (5, 4, 3), lambda L: L.Permute((1, 2, 3))),
+    unary("permute_rank5", (2, 5, 4, 3), lambda L: L.Permute((4, 1, 3, 2))),
+    unary("permute_unknown", (None, None, 3), lambda L: L.Permute((3, 2, 1))),
+    unary("repeat_vector", (5,), lambda L: L.RepeatVector(3)),
+    unary("repeat_vector_1", (5,), lambda L: L.RepeatVector(1)),
+    unary("repeat_vector_unknown", (None,), lambda L: L.RepeatVector(4)),
+    sliced("getitem_slice", lambda x: x[:, 1:3]),
+    sliced("getitem_int", lambda x: x[:, 2]),
+    sliced("getitem_minus_int", lambda x: x[:, -1, :, -2]),
+    sliced("getitem_ellipsis", lambda x: x[..., 1:]),
+    sliced("getitem_ellipsis_int", lambda x: x[..., 0]),
+    sliced("getitem_negative_end", lambda x: x[:, :-2, 1:-1]),
+    sliced("getitem_step", lambda x: x[:, ::2, 1::2]),
+    sliced("getitem_negative_start", lambda x: x[:, -3:]),
+    sliced("getitem_new_axis", lambda x: x[:, None, 1, ..., None]),
+    sliced("getitem_everything", lambda x: x[:]),
+    sliced("getitem_unknown", lambda x: x[:, 1:-1, -1], (None, None, 3)),
+]
