@@ -67,7 +67,7 @@ def convert(model: Path, to: str, output: Path | None, report: Path | None, **op
 
         if not model.exists():
             raise BadInput(f"{model}: no such file. Check the path.")
-        where = output or default_output(model.stem, to, Path.cwd())
+        where = output or default_output(model.stem, to, Path())
         check_free([*files_of(where, to), *([report] if report else [])], bool(options["force"]))
         made = convert_model(
             model,
