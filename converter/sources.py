@@ -62,7 +62,9 @@ def known_class(name: str) -> bool:
     """Whether a Keras class has a row in ops/."""
     from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS
 
-    return name in KERAS_LAYERS or name in KERAS_OPERATIONS or name == "InputLayer"
+    if name.startswith("keras.ops."):
+        return name.removeprefix("keras.ops.") in KERAS_OPERATIONS
+    return name in KERAS_LAYERS or name == "InputLayer"
 
 
 def importable(spec: str) -> Callable[..., Any]:

@@ -432,7 +432,7 @@ def test_custom_layers(tmp_path: Path) -> None:
     for ending in ("keras", "h5"):
         path = tmp_path / f"c.{ending}"
         model.save(path)
-        with pytest.raises(Unsupported, match=r"Scale 's'.*--custom"):
+        with pytest.raises(Unsupported, match="Scale 's'"):
             read(path)
         value = normal(2, 3)
         assert np.array_equal(answer(read(path, custom={"Scale": Scale}).model, value), answer(model, value))
@@ -452,7 +452,7 @@ def test_unsupported_lists_all(tmp_path: Path) -> None:
     with pytest.raises(Unsupported) as caught:
         read(path, allowed=lambda name: name != "Dropout")
     assert [item.where for item in caught.value.items] == ["l", "m", "t", "d", "r", "s"]
-    assert "custom" in caught.value.items[0].todo
+    assert "never run" in caught.value.items[0].todo
 
     class Mine(keras.layers.Layer):
         def call(self, x: Any) -> Any:

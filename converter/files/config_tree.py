@@ -126,7 +126,7 @@ class ConfigTree:
             self.reading.log("sequential-list", where, "the list of layers is now a configuration with a name")
         if not isinstance(config.get("layers"), list):
             why = "it is a subclassed model, which the file does not describe."
-            self.reading.refuse(where, layer["class_name"], why, "Pass its class with --custom.")
+            self.reading.refuse(where, layer["class_name"], why, "Replace it by layers that have a mapping.")
             return layer
         config = dict(config)
         own_name = config.get("name") if isinstance(config.get("name"), str) else "model"

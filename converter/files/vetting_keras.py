@@ -36,6 +36,8 @@ LARGEST = 1 << 31
 def root_of(module: Any) -> str | None:
     return module.split(".", 1)[0] if isinstance(module, str) else None
 
+ADVICE = "Replace it by layers that have a mapping; `python -m converter.support` lists them."
+
 
 class Vetting:
     """What may be named: Keras's public namespaces, the user's own classes, the rows of the converter."""
@@ -65,11 +67,11 @@ class Vetting:
                 return True
             todo = "Replace it by a layer of its own."
             if name == "Lambda":
-                todo = f"Replace it by a layer of its own, or pass --custom {layer_name}=package.module:Layer."
+                todo = "Replace it by a layer that has a mapping: code in a file is never run."
             self.reading.refuse(where, name, NEVER[name], todo)
             return False
         if module is not None and root_of(module) not in ROOTS:
-            self.reading.refuse(where, name, f"it comes from {module!r}, which is never imported.", _pass(name))
+            self.reading.refuse(where, name, f"it comes from {module!r}, which is never imported.", ADVICE)
             return False
         if isinstance(module, str) and module.startswith(("keras.src.ops", "keras.ops")):
             if self.allowed(f"keras.ops.{name}"):
@@ -82,10 +84,10 @@ class Vetting:
             if name in APPLICATIONS and self.allowed(name):
                 layer.update(module=APPLICATIONS[name], registered_name=None)
                 return True
-            self.reading.refuse(where, name, "Keras has no layer of this name.", _pass(name))
+            self.reading.refuse(where, name, "Keras has no layer of this name.", ADVICE)
             return False
         if not self.allowed(name):
-            self.reading.refuse(where, name, "this layer has no mapping yet.", _pass(name))
+            self.reading.refuse(where, name, "this layer has no mapping yet.", ADVICE)
             return False
         layer.update(module="keras.layers", registered_name=None)
         self._options(cls, layer, where)
@@ -149,7 +151,7 @@ class Vetting:
         try:
             self.keras.activations.get(name)
         except ValueError:
-            self.reading.refuse(where, f"activation {name}", "Keras has no activation of this name.", _pass(name))
+            self.reading.refuse(where, f"activation {name}", "Keras has no activation of this name.", ADVICE)
             return None
         return name
 
@@ -225,7 +227,3 @@ def _plain(value: Json) -> bool:
     if isinstance(value, list):
         return all(_plain(entry) for entry in value)
     return value is None or isinstance(value, (bool, int, float, str))
-
-
-def _pass(name: str) -> str:
-    return f"Pass --custom {name}=package.module:{name} if it is yours."
