@@ -116,16 +116,19 @@ class _Writer:
         return self.known.get(("call", item.scope, id(item.nodes[0])))
 
     def module(self, view: NodeView, record: Module) -> str:
-        """The attribute path of a module; the same record of the same layer is constructed once."""
+        """The attribute path of a module; the same record of the same layer, or of the same weights, is constructed once."""
         scope = self.scopes[scope_path(view.place.scope)]
         kwargs = tuple((k, repr(v)) for k, v in record.kwargs.items())
         weights = tuple((k, id(v)) for k, v in record.weights.items())
         key = (scope.prefix, view.place.path, view.role, record.cls, record.args, kwargs, weights)
+        shared = ("shared", record.cls, record.args, kwargs, weights)
+        if key not in self.known and weights and shared in self.known:
+            self.known[key] = self.known[shared]
         if key in self.known:
             return self.known[key]
         layer = view.local
         attribute = scope.attributes.take(layer if view.own else f"{layer}_{view.role}")
-        self.known[key] = scope.prefix + attribute
+        self.known[key] = self.known[shared] = scope.prefix + attribute
         if "." not in record.cls:
             self.part(record.cls)
         fixed = []
@@ -191,18 +194,23 @@ class _Writer:
                 self.known["call", item.scope, id(item.nodes[0])] = scope.prefix[:-1]
                 continue
             forward = self._nested_forward(scope, item)
+            if not forward and not scope.init:
+                continue
             if fresh:
                 scope.forward = forward
                 scope.line = Assign(scope.attribute, "", (), {}, [], scope)
                 parent.init.append(scope.line)
-            if forward == scope.forward:
+            if forward and forward == scope.forward:
                 self.known["call", item.scope, id(item.nodes[0])] = scope.prefix[:-1]
 
     def _nested_forward(self, scope: ClassText, item: Item) -> list[str]:
+        """The method; nothing where it would read a weight that stands in a class it does not reach."""
         names = ["x"] if len(item.inputs) == 1 else [f"x{i + 1}" for i in range(len(item.inputs))]
         forward = Forward(self, scope.prefix, item.children, dict(zip(item.inputs, names, strict=True)))
         lines = forward.lines(item.outputs)
         results = [forward.value(v, 0) for v in item.outputs]
+        if not forward.complete:
+            return []
         return _method(names, lines, *_returned(0 if len(results) == 1 else tuple(range(len(results))), results))
 
     # The file ------------------------------------------------------------------------------------------------------

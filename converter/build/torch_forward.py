@@ -43,6 +43,8 @@ class Forward:
         self.inlined = self._inlined()
         self.view: NodeView | None = None
         self.written: list[str] = []
+        self.complete = True
+        """Whether everything it reads stands in its own class or below."""
 
     def lines(self, results: list[ir.Value]) -> list[str]:
         """The statements up to, and without, the return."""
@@ -123,6 +125,7 @@ class Forward:
         return text
 
     def _relative(self, attribute: str) -> str:
+        self.complete &= attribute.startswith(self.prefix)
         return attribute.removeprefix(self.prefix)
 
     def _name(self, value: ir.Value) -> str:

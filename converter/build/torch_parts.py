@@ -120,3 +120,85 @@ def sparsemax(x: torch.Tensor, dim: int) -> torch.Tensor:
     total = torch.where(support, partial, 0.0).sum(-1, keepdim=True)
     cut = (total - 1) / support.sum(-1, keepdim=True)
     return (x - cut.movedim(-1, dim)).clamp(min=0)
+
+
+class AxesLayerNorm(nn.LayerNorm):
+    """Layer normalisation over the axes `dim`; the weights have the lengths of these axes."""
+
+    def __init__(
+        self, shape: Sequence[int], dim: Sequence[int], eps: float, elementwise_affine: bool = True, bias: bool = True
+    ) -> None:
+        super().__init__(list(shape), eps, elementwise_affine, bias)
+        self.dim = tuple(dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        var, mean = torch.var_mean(x, self.dim, correction=0, keepdim=True)
+        x = (x - mean) * torch.rsqrt(var + self.eps)
+        shape = [n if i in self.dim else 1 for i, n in enumerate(x.shape)]
+        if self.weight is not None:
+            x = x * self.weight.view(shape)
+        return x if self.bias is None else x + self.bias.view(shape)
+
+
+class AxesRMSNorm(nn.RMSNorm):
+    """Root mean square normalisation over the axes `dim`; the weight has the lengths of these axes."""
+
+    def __init__(self, shape: Sequence[int], dim: Sequence[int], eps: float) -> None:
+        super().__init__(list(shape), eps)
+        self.dim = tuple(dim)
+        self.epsilon = eps
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x * torch.rsqrt((x * x).mean(self.dim, keepdim=True) + self.epsilon)
+        shape = [n if i in self.dim else 1 for i, n in enumerate(x.shape)]
+        return x * self.weight.view(shape)
+
+
+class BatchRenorm(nn.Module):
+    """Batch renormalisation of channels (axis 1): training corrects the batch's statistics towards the running ones."""
+
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+    running_std: torch.Tensor
+    renorm_mean: torch.Tensor
+    renorm_std: torch.Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        eps: float,
+        momentum: float,
+        renorm_momentum: float,
+        rmin: float | None = None,
+        rmax: float | None = None,
+        dmax: float | None = None,
+        frozen: bool = False,
+    ) -> None:
+        super().__init__()
+        self.eps, self.momentum, self.renorm_momentum = eps, momentum, renorm_momentum
+        self.rmin, self.rmax, self.dmax, self.frozen = rmin, rmax, dmax, frozen
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        for name in ("running_mean", "renorm_mean"):
+            self.register_buffer(name, torch.zeros(channels))
+        for name in ("running_var", "running_std", "renorm_std"):
+            self.register_buffer(name, torch.ones(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training or self.frozen:
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        var, mean = torch.var_mean(x, [0, *range(2, x.ndim)], correction=0)
+        std = torch.sqrt(var + self.eps)
+        with torch.no_grad():
+            known = self.renorm_std.clamp(min=math.sqrt(self.eps))
+            r, d = std / known, (mean - self.renorm_mean) / known
+            if self.rmin is not None or self.rmax is not None:
+                r = r.clamp(self.rmin, self.rmax)
+            if self.dmax is not None:
+                d = d.clamp(-self.dmax, self.dmax)
+            self.renorm_mean.lerp_(mean, self.renorm_momentum)
+            self.renorm_std.lerp_(std, self.renorm_momentum)
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_std.lerp_(std, self.momentum)
+            self.running_var.copy_((self.running_std**2 - self.eps).clamp(min=0))
+        return F.batch_norm(x, None, None, r * self.weight, d * self.weight + self.bias, True, eps=self.eps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,21 @@ class KerasGraph(GraphBuilder):
 
         super().__init__(name)
         self.to_numpy = keras.ops.convert_to_numpy
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        """Tell the user something about the layer at hand."""
+        self.notes.append(f"{self.place.path}: {text}")
+
+    def setting(self, name: str) -> Any:
+        """One of Keras's global settings, such as image_data_format, for the few layers that read them when called."""
+        import keras
+
+        return getattr(keras.config, name)()
+
+    def wrapped(self, layer: Any, *inputs: ir.Value) -> Any:
+        """Write the layer inside a wrapper."""
+        return capture_layer(self, layer, inputs, {})
 
     def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value:
         """The initializer of a Keras variable of the layer at hand, transposed by `axes`."""
@@ -57,7 +73,7 @@ class KerasGraph(GraphBuilder):
         if activation is None:
             return x
         if isinstance(activation, keras.Layer):
-            return capture_layer(self, activation, (x,), {}, role="activation")
+            return capture_layer(self, activation, (x,), {}, role="" if own else "activation")
         name = getattr(activation, "__name__", str(activation))
         if activation is keras.activations.linear:
             return x
@@ -108,11 +124,12 @@ def capture(model: Any) -> Captured:
     for tensor in flat:
         value = walk.values[id(tensor)]
         g.graph.outputs.append(value)
-    positions = iter(range(len(flat)))
     import keras
 
-    structure = keras.tree.map_structure(lambda _: next(positions), graph._outputs_struct)
-    return Captured(g, structure, inputs, walk.notes)
+    structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
+    if isinstance(structure, (list, tuple)) and len(structure) == 1:
+        structure = structure[0]  # as Keras itself gives it back
+    return Captured(g, structure, inputs, walk.notes + g.notes)
 
 
 class _Walk:
@@ -205,7 +222,7 @@ def capture_layer(
     """Write one layer by the row of its class; Refusal where there is none."""
     row = _row(KERAS_LAYERS, layer)
     given = [*args, *(v for k, v in kwargs.items() if k not in ("training", "mask"))]
-    if kwargs.get("training") is True:
+    if kwargs.get("training") is True and not _augments(layer):
         raise Refusal("it is called with training=True, which holds at inference too.")
     if len(given) == 1 and isinstance(given[0], (list, tuple)):
         given = list(given[0])
@@ -214,6 +231,12 @@ def capture_layer(
         raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
     with g.role(role):
         return row(g, layer, *given)
+
+
+def _augments(layer: Any) -> bool:
+    """Whether training=True is the default of the layer's own call, as in Keras's random image layers."""
+    given = inspect.signature(layer.call).parameters.get("training")
+    return given is not None and given.default is True
 
 
 def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:

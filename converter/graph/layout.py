@@ -13,7 +13,7 @@ boundary, with layout "native", inputs and outputs are turned instead. Nothing h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -46,7 +46,7 @@ def settle(g: GraphBuilder, boundary: Boundary, first: bool = True) -> list[Turn
     """
     turns = [Turn(value.name or "", "input", i, perm) for i, perm, value in _turned_inputs(g, boundary, first)]
     for turn in turns:
-        _pair(g, g.graph.inputs[turn.index], turn.perm)
+        _turn_input(g, turn)
     for index, perm in list(_turned_outputs(g, boundary, first)):
         turns.append(_turn_output(g, index, perm))
     for node in list(g.graph):
@@ -55,9 +55,6 @@ def settle(g: GraphBuilder, boundary: Boundary, first: bool = True) -> list[Turn
     for node in list(g.graph):
         if node.op_type == "Transpose":
             _lift_node(g, node)
-    for turn in turns:
-        if turn.kind == "input":
-            _turn_input(g, turn)
     g.remove_unused()
     _tidy(g)
     return turns
@@ -122,40 +119,22 @@ def _own(node: ir.Node) -> bool:
     return node.metadata_props.get(ROLE) not in ("spatial", "boundary")
 
 
-def _pair(g: GraphBuilder, value: ir.Value, perm: Perm) -> None:
-    """input -> Transpose(perm) -> Transpose(back) -> whatever read the input."""
-    uses = list(value.uses())
-    head = min((use.node for use in uses), key=_position(g))
-    place = g.place
-    turned = g.insert(Transpose(perm=perm), [value], place, "boundary", before=head)
-    back = g.insert(Transpose(perm=base.inverse(perm)), [turned], place, "boundary", before=head)
+def _turn_input(g: GraphBuilder, turn: Turn) -> None:
+    """The input in the target's order, and behind it the way back for whatever read it."""
+    old = g.graph.inputs[turn.index]
+    lengths = [old.shape[p] for p in turn.perm] if old.shape is not None else []
+    fresh = ir.Value(name=old.name, shape=ir.Shape(lengths), type=old.type)
+    fresh.meta.update(old.meta)
+    uses = list(old.uses())
+    order = {node: i for i, node in enumerate(g.graph)}
+    head = min((use.node for use in uses), key=order.__getitem__)
+    g.graph.inputs[turn.index] = fresh
+    back = g.insert(Transpose(perm=base.inverse(turn.perm)), [fresh], g.place, "boundary", before=head)
     for use in uses:
         use.node.replace_input_with(use.idx, back)
     for index, output in enumerate(g.graph.outputs):
-        if output is value:
+        if output is old:
             g.graph.outputs[index] = back
-
-
-def _position(g: GraphBuilder) -> Callable[[ir.Node], int]:
-    order = {node: i for i, node in enumerate(g.graph)}
-    return order.__getitem__
-
-
-def _turn_input(g: GraphBuilder, turn: Turn) -> None:
-    old = g.graph.inputs[turn.index]
-    shape = old.shape
-    lengths = [shape[p] for p in turn.perm] if shape is not None else []
-    fresh = ir.Value(name=old.name, shape=ir.Shape(lengths), type=old.type)
-    fresh.meta.update(old.meta)
-    for use in list(old.uses()):
-        node = use.node
-        if node.op_type == "Transpose" and base.of(node) == Transpose(perm=turn.perm):
-            _replace(g, node.outputs[0], fresh)
-        else:
-            place = place_of(node)
-            back = g.insert(Transpose(perm=base.inverse(turn.perm)), [fresh], place, "boundary", before=node)
-            node.replace_input_with(use.idx, back)
-    g.graph.inputs[turn.index] = fresh
 
 
 def _turn_output(g: GraphBuilder, index: int, perm: Perm) -> Turn:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from converter.graph.channels_last import is_last
 from converter.graph.graph import GraphBuilder, array, dims, ir_shape, place_of
 from converter.ops import base
 
@@ -27,6 +28,10 @@ def onnx_model(g: GraphBuilder) -> ir.Model:
     nodes: list[ir.Node] = []
     for node in g.graph:
         inputs = [None if v is None else value_of(v) for v in node.inputs]
+        outputs = [value_of(out) for out in node.outputs]
+        back: list[ir.Node] = []
+        if is_last(node):
+            inputs, outputs, back = _channels_first(node, inputs, outputs, nodes)
         overload = ""
         if node.domain == base.DOMAIN:
             overload, inputs = _function(node, inputs, functions)
@@ -36,11 +41,11 @@ def onnx_model(g: GraphBuilder) -> ir.Model:
             inputs,
             list(node.attributes.values()),
             overload=overload,
-            outputs=[value_of(out) for out in node.outputs],
+            outputs=outputs,
             name=node.name,
             metadata_props=dict(node.metadata_props),
         )
-        nodes.append(copy)
+        nodes += [copy, *back]
     inputs_ = [value_of(v) for v in g.graph.inputs]
     used = [v for v in (value_of(i) for i in g.graph.initializers.values()) if v.uses() or v.is_graph_output()]
     outputs = [value_of(v) for v in g.graph.outputs]
@@ -62,6 +67,42 @@ def proto(g: GraphBuilder) -> Any:
             'Call save("x.onnx"), which writes the weights to a file beside it.'
         )
     return ir.to_proto(onnx_model(g))
+
+
+def _channels_first(
+    node: ir.Node, inputs: list[ir.Value | None], outputs: list[ir.Value], nodes: list[ir.Node]
+) -> tuple[list[ir.Value | None], list[ir.Value], list[ir.Node]]:
+    """ONNX's spatial ops are channels first: for a node that is not, transpositions before it and the ones to come after."""
+    turned: list[ir.Value | None] = []
+    for i, (value, original) in enumerate(zip(inputs, node.inputs, strict=True)):
+        if value is not None and original is not None and array(original) is None:
+            rank = len(dims(original))
+            into = _transpose(value, base.channels_first(rank), f"{node.name}/first_{i}")
+            nodes.append(into)
+            turned.append(into.outputs[0])
+        else:
+            turned.append(value)
+    made: list[ir.Value] = []
+    back: list[ir.Node] = []
+    for i, value in enumerate(outputs):
+        rank = len(dims(value))
+        first = ir.Value(name=f"{node.name}/made_{i}", shape=_turned_shape(value, base.channels_first(rank)), type=value.type)
+        made.append(first)
+        perm = ir.AttrInt64s("perm", list(base.channels_last(rank)))
+        back.append(ir.Node("", "Transpose", [first], [perm], outputs=[value], name=f"{node.name}/last_{i}"))
+    return turned, made, back
+
+
+def _transpose(value: ir.Value, perm: base.Perm, name: str) -> ir.Node:
+    node = ir.Node("", "Transpose", [value], [ir.AttrInt64s("perm", list(perm))], num_outputs=1, name=name)
+    out = node.outputs[0]
+    out.name, out.shape, out.type = name, _turned_shape(value, perm), value.type
+    return node
+
+
+def _turned_shape(value: ir.Value, perm: base.Perm) -> ir.Shape:
+    shape = value.shape if value.shape is not None else ir.Shape([])
+    return ir.Shape([shape[p] for p in perm])
 
 
 def _copy(value: ir.Value) -> ir.Value:
@@ -97,6 +138,8 @@ def _function(
     given = [v for v in node.inputs if v is not None]
     kept = [v for v, original in zip(inputs, node.inputs, strict=True) if original is not None]
     shapes = [dims(v) if array(v) is not None else (None, *dims(v)[1:]) for v in given]
+    if is_last(node):
+        shapes = [(s[0], s[-1], *s[1:-1]) if array(v) is None else s for s, v in zip(shapes, given, strict=True)]
     dtypes = [str(v.dtype) for v in given]
     key_text = repr((op, shapes, dtypes))
     overload = hashlib.sha256(key_text.encode()).hexdigest()[:12]

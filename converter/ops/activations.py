@@ -9,7 +9,22 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View, keras_activation, keras_layer, moved, operand
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Function,
+    Op,
+    Perm,
+    Refusal,
+    TorchCapture,
+    View,
+    keras_activation,
+    keras_layer,
+    moved,
+    operand,
+    torch_operation,
+)
 from converter.ops.elementwise import Min, Mul, Neg, Sub
 from converter.ops.records import Call, Index, Infix, Layer, Method, Module, Record
 from converter.ops.shape import Reshape
@@ -50,7 +65,7 @@ class Relu(Activation):
     keras_name: ClassVar[str] = "relu"
 
     def keras(self, n: View) -> Record:
-        return Layer("ReLU", inputs=(n.x(),))
+        return Layer("ReLU", inputs=(n.x(),)) if n.own else super().keras(n)
 
     @keras_activation("relu")
     @staticmethod
@@ -101,8 +116,8 @@ class ThresholdedRelu(Activation):
 class Clip(Activation):
     """x cut to [min, max]."""
 
-    min: float | None = operand(1, None)
-    max: float | None = operand(2, None)
+    min: float | None = operand(1, default=None)
+    max: float | None = operand(2, default=None)
 
     def torch(self, n: View) -> Record:
         bounds = (self.min, self.max)
@@ -113,6 +128,8 @@ class Clip(Activation):
         return Method(n.x(), "clamp", (), {k: v for k, v in (("min", self.min), ("max", self.max)) if v is not None})
 
     def keras(self, n: View) -> Record:
+        if (self.min, self.max) == (0, 6) and not n.own:
+            return Layer("Activation", {"activation": "relu6"}, inputs=(n.x(),))
         if self.min == 0 and self.max is not None:
             return Layer("ReLU", {"max_value": self.max}, inputs=(n.x(),))
         if (self.min, self.max) == (-1, 1):
@@ -128,6 +145,23 @@ class Clip(Activation):
     @staticmethod
     def hard_tanh(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(Clip(min=-1.0, max=1.0), x)
+
+
+    @torch_operation("hardtanh.default")
+    @staticmethod
+    def hardtanh(g: TorchCapture, x: ir.Value, min_val: float, max_val: float) -> ir.Value:
+        return g.op(Clip(min=float(min_val), max=float(max_val)), x)
+
+    @torch_operation("relu6.default")
+    @staticmethod
+    def six(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return g.op(Clip(min=0.0, max=6.0), x)
+
+    @torch_operation("clamp.default")
+    @staticmethod
+    def clamp(g: TorchCapture, x: ir.Value, min: float | None, max: float | None) -> ir.Value:
+        low, high = (None if bound is None else float(bound) for bound in (min, max))
+        return g.op(Relu() if (low, high) == (0.0, None) else Clip(min=low, max=high), x)
 
 
 class Rectified(Function):
@@ -188,7 +222,9 @@ class Elu(Activation):
         return {} if self.alpha == 1.0 else {"alpha": self.alpha}
 
     def keras(self, n: View) -> Record:
-        return Layer("ELU", {"alpha": self.alpha}, inputs=(n.x(),))
+        if self.alpha == 1.0 and not n.own:
+            return Layer("Activation", {"activation": "elu"}, inputs=(n.x(),))
+        return Layer("ELU", {} if self.alpha == 1.0 else {"alpha": self.alpha}, inputs=(n.x(),))
 
     @keras_activation("elu")
     @staticmethod

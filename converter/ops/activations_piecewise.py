@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 
 from converter.ops.activations import Activation, Clip
-from converter.ops.base import Builder, Capture, Function, View, keras_activation
+from converter.ops.base import Builder, Capture, Function, TorchCapture, View, keras_activation, torch_operation
 from converter.ops.cast import Where
 from converter.ops.compare import Less
 from converter.ops.elementwise import Add, Mul
@@ -48,6 +48,12 @@ class HardSigmoid(Activation):
     @staticmethod
     def sparse(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(HardSigmoid(alpha=0.5), x)
+
+
+    @torch_operation("hardsigmoid.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return g.op(HardSigmoid(alpha=SIXTH), x)
 
 
 class HardSwish(Activation):
@@ -94,6 +100,17 @@ class Shrink(Activation):
     @staticmethod
     def soft(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(Shrink(bias=0.5), x)
+
+
+    @torch_operation("hardshrink.default")
+    @staticmethod
+    def hard_aten(g: TorchCapture, x: ir.Value, lambd: float) -> ir.Value:
+        return g.op(Shrink(lambd=float(lambd)), x)
+
+    @torch_operation("softshrink.default")
+    @staticmethod
+    def soft_aten(g: TorchCapture, x: ir.Value, lambd: float) -> ir.Value:
+        return g.op(Shrink(bias=float(lambd), lambd=float(lambd)), x)
 
 
 class SparsePlus(Function):

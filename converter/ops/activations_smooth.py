@@ -7,7 +7,7 @@ from typing import ClassVar
 import onnx_ir as ir
 
 from converter.ops.activations import Activation
-from converter.ops.base import Builder, Capture, Function, View, keras_activation
+from converter.ops.base import Builder, Capture, Function, TorchCapture, View, keras_activation, torch_operation
 from converter.ops.elementwise import Add, Div, Mul, Neg, Sqrt, Sub
 from converter.ops.records import Call, Infix, Layer, Module, Record
 
@@ -51,7 +51,7 @@ class Exp(Activation):
 
 
 class Gelu(Activation):
-    """x * Phi(x), with the normal distribution's Phi or, `approximate` "tanh", 0.5 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3)))."""
+    """x * Phi(x), Phi the normal distribution's; with "tanh": (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2."""
 
     approximate: str = "none"
 
@@ -156,6 +156,12 @@ class LogSigmoid(_Composed):
     @keras_activation("log_sigmoid")
     @staticmethod
     def activation(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(LogSigmoid(), x)
+
+
+    @torch_operation("log_sigmoid.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
         return g.op(LogSigmoid(), x)
 
 

@@ -52,19 +52,19 @@ class _Augmentation(Op, abstract=True):
     @keras_layer(*CASTING)
     @staticmethod
     def casting(g: Capture, layer: Any, x: Any) -> ir.Value:
-        value = _image(x)
+        value = _image(g, x)
         floating = value.dtype is None or value.dtype.is_floating_point()
         return value if floating else g.op(Cast(to=int(ir.DataType.FLOAT)), value)
 
     @keras_layer(*PASSING)
     @staticmethod
     def passing(g: Capture, layer: Any, x: Any) -> ir.Value:
-        return _image(x)
+        return _image(g, x)
 
     @keras_layer("RandomCrop")
     @staticmethod
     def crop(g: Capture, layer: Any, x: Any) -> ir.Value:
-        value = _image(x)
+        value = _image(g, x)
         shape = g.shape(value)
         size = (shape[layer.height_axis], shape[layer.width_axis])
         if size != (layer.height, layer.width):
@@ -76,7 +76,8 @@ class _Augmentation(Op, abstract=True):
         return value
 
 
-def _image(x: Any) -> ir.Value:
+def _image(g: Capture, x: Any) -> ir.Value:
     if not isinstance(x, ir.Value):
         raise Refusal("it is called on a dict of images and labels.", "Call it on the images alone.")
+    g.note("it changes images while training only, and is left out; augment the data instead.")
     return x

@@ -3,7 +3,7 @@
 One class stands for one ONNX operator (or one function of the domain `kconvert`). Its annotated fields are the
 operator's attributes, with the spec's names and defaults; a field made by `operand` is one that ONNX passes as a
 constant input. Methods say what the op becomes in each target; static methods marked `keras_layer` or
-`keras_operation` say which source construct it is captured from.
+`keras_operation` say which Keras construct it is captured from, those marked `torch_operation` which of PyTorch's.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ REGISTRY: dict[tuple[str, str], type[Op]] = {}
 KERAS_LAYERS: dict[str, Callable[..., Any]] = {}
 KERAS_OPERATIONS: dict[str, Callable[..., Any]] = {}
 KERAS_ACTIVATIONS: dict[str, Callable[..., Any]] = {}
+TORCH_OPERATIONS: dict[str, Callable[..., Any]] = {}
 
 
 class Refusal(Exception):
@@ -74,9 +75,26 @@ class Capture(Builder, Protocol):
 
     def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value: ...
     def array(self, variable: Any) -> np.ndarray: ...
+    def reshaped(self, value: ir.Value, shape: tuple[int, ...]) -> ir.Value: ...
     def activate(self, activation: Any, x: ir.Value, own: bool = False) -> ir.Value: ...
     def first(self, layer: Any, x: ir.Value) -> ir.Value: ...
     def last(self, layer: Any, y: ir.Value) -> ir.Value: ...
+    def wrapped(self, layer: Any, *inputs: ir.Value) -> Any: ...
+    def setting(self, name: str) -> Any: ...
+    def note(self, text: str) -> None: ...
+
+
+class TorchCapture(Builder, Protocol):
+    """What the reading of a PyTorch operation writes nodes with."""
+
+    def sizes(self, value: ir.Value) -> tuple[Any, ...]: ...
+    def made(self) -> tuple[Any, ...]: ...
+    def frozen(self, value: ir.Value, number: float) -> bool: ...
+    def statistics_kept(self) -> bool: ...
+    def reshaped(self, value: ir.Value, shape: tuple[int, ...]) -> ir.Value: ...
+    def transposed(self, value: ir.Value, perm: Perm) -> ir.Value: ...
+    def pads(self, x: ir.Value) -> tuple[ir.Value, tuple[tuple[int, int], ...], float] | None: ...
+    def note(self, text: str) -> None: ...
 
 
 def operand(index: int, default: Any = dataclasses.MISSING) -> Any:
@@ -97,6 +115,15 @@ def keras_operation(*names: str) -> Callable[[F], F]:
 def keras_activation(*names: str) -> Callable[[F], F]:
     """Mark a static method `capture(g, x)` as the reading of these functions of keras.activations."""
     return _mark("activation", names)
+
+
+def torch_operation(*names: str) -> Callable[[F], F]:
+    """Mark a static method `capture(g, *args)` as the reading of these aten operations, 'conv2d.default'.
+
+    It is given every argument of aten's schema in the schema's order, defaults filled in. What works in place
+    ('relu_.default') is read by the row of the name without '_'.
+    """
+    return _mark("torch", names)
 
 
 def _mark(kind: str, names: Sequence[str]) -> Callable[[F], F]:
@@ -127,11 +154,16 @@ class Op:
             if key in REGISTRY:
                 raise TypeError(f"{key} is registered twice")
             REGISTRY[key] = cls
-        tables = {"layer": KERAS_LAYERS, "operation": KERAS_OPERATIONS, "activation": KERAS_ACTIVATIONS}
+        tables = {
+            "layer": KERAS_LAYERS,
+            "operation": KERAS_OPERATIONS,
+            "activation": KERAS_ACTIVATIONS,
+            "torch": TORCH_OPERATIONS,
+        }
         for member in vars(cls).values():
             for kind, name in getattr(member, "__captures__", ()):
                 if name in tables[kind]:
-                    raise TypeError(f"the Keras {kind} {name!r} is captured twice")
+                    raise TypeError(f"the {kind} {name!r} is captured twice")
                 tables[kind][name] = member.__func__ if isinstance(member, staticmethod) else member
 
     # What the op becomes -------------------------------------------------------------------------------------------

@@ -6,14 +6,20 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, Perm, View, inverse, keras_layer
-from converter.ops.padding import length, padded, pairs_of, resolve, same, scalar
+from converter.ops.base import Capture, Dims, Op, Perm, TorchCapture, View, inverse, keras_layer, torch_operation
+from converter.ops.pad_same import PadSame
+from converter.ops.padding import Pads, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
 from converter.ops.records import Call, Layer, Module, Record
 
 
 def kernel_axes(rank: int) -> Perm:
     """Keras's (..., in, out) from... to ONNX's (out, in, ...): `onnx = keras.transpose(kernel_axes(rank))`."""
     return (rank - 1, rank - 2, *range(rank - 2))
+
+
+def depthwise_axes(rank: int) -> Perm:
+    """torch's (channels, 1, ...) to Keras's (..., channels, 1): `keras = torch.transpose(depthwise_axes(rank))`."""
+    return (*range(2, rank), 0, 1)
 
 
 class Conv(Op):
@@ -70,24 +76,56 @@ class Conv(Op):
         rank = len(self.kernel_shape)
         pairs = self.pairs(n.shape()[1:-1])
         wanted = [same(*w) for w in zip(n.shape()[1:-1], self.kernel_shape, self.strides, self.dilations, strict=True)]
+        if set(self.strides) != {1} and set(self.dilations) != {1}:
+            raise LookupError("a Keras convolution has strides or dilation, not both")
         x: Any = n.x()
-        padding = "valid"
-        if pairs is None or list(pairs) == wanted and any(p != (0, 0) for p in pairs):
-            padding = "same"
+        settings: dict[str, Any] = {"filters": n.shape(1)[0], "kernel_size": scalar(self.kernel_shape)}
+        if set(self.strides) != {1}:
+            settings["strides"] = scalar(self.strides)
+        if pairs is None or (list(pairs) == wanted and any(p != (0, 0) for p in pairs)):
+            settings["padding"] = "same"
+        elif rank == 1 and pairs[0] == ((self.kernel_shape[0] - 1) * self.dilations[0], 0) and any(pairs[0]):
+            settings["padding"] = "causal"
         elif any(p != (0, 0) for p in pairs):
-            x = Layer(f"ZeroPadding{rank}D", {"padding": pairs if rank > 1 else pairs[0]}, inputs=(x,))
-        settings: dict[str, Any] = {"filters": n.shape(1)[0], "kernel_size": self.kernel_shape}
-        settings |= {"strides": self.strides, "padding": padding}
+            x = zero_padding(x, pairs)
         if set(self.dilations) != {1}:
-            settings["dilation_rate"] = self.dilations
-        if self.group != 1:
-            settings["groups"] = self.group
+            settings["dilation_rate"] = scalar(self.dilations)
         weights: dict[str, Any] = {"kernel": (n.value(1), inverse(kernel_axes(rank + 2)))}
         if n.has(2):
             weights["bias"] = (n.value(2), None)
         else:
             settings["use_bias"] = False
+        if self.group != 1 and rank < 3 and self.group == n.shape()[-1] == n.shape(1)[0] and len(set(self.strides)) == 1:
+            del settings["filters"]
+            return Layer(f"DepthwiseConv{rank}D", settings, {**weights, "kernel": (n.value(1), depthwise_axes(rank + 2))}, inputs=(x,))
+        if self.group != 1:
+            settings["groups"] = self.group
         return Layer(f"Conv{rank}D", settings, weights, inputs=(x,))
+
+    @torch_operation("conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding", "conv3d.padding")
+    @staticmethod
+    def aten(
+        g: TorchCapture,
+        x: ir.Value,
+        weight: ir.Value,
+        bias: ir.Value | None,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...] | str,
+        dilation: tuple[int, ...],
+        groups: int,
+    ) -> ir.Value:
+        kernel = tuple(d or 0 for d in g.shape(weight)[2:])
+        strides, rate = spread(stride, len(kernel)), spread(dilation, len(kernel))
+        if isinstance(padding, str):
+            pairs = resolve(padding, (None,) * len(kernel), kernel, strides, rate).pairs or ()
+        else:
+            pairs = tuple((p, p) for p in spread(padding, len(kernel)))
+        before = g.pads(x)
+        if before is not None and before[2] == 0:
+            x = before[0]
+            pairs = tuple((a + c, b + d) for (a, b), (c, d) in zip(pairs, before[1], strict=True))
+        op = Conv(dilations=rate, group=groups, kernel_shape=kernel, pads=Pads(pairs).onnx, strides=strides)
+        return g.op(op, x, weight, *([] if bias is None else [bias]))
 
     @staticmethod
     def windows(layer: Any, sizes: Dims, **given: Any) -> dict[str, Any]:
@@ -100,9 +138,18 @@ class Conv(Op):
     @keras_layer("Conv1D", "Conv2D", "Conv3D")
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
-        x = g.first(layer, x)
-        op = Conv(**Conv.windows(layer, g.shape(x)[2:], group=layer.groups))
         weights = [g.variable(layer.kernel, kernel_axes(len(layer.kernel.shape)))]
         if layer.use_bias:
             weights.append(g.variable(layer.bias))
-        return g.activate(layer.activation, g.last(layer, g.op(op, x, *weights)))
+        y = convolved(g, layer, g.first(layer, x), weights, layer.groups)
+        return g.activate(layer.activation, g.last(layer, y))
+
+
+def convolved(g: Capture, layer: Any, x: ir.Value, weights: list[ir.Value], group: int, role: str = "") -> ir.Value:
+    """A Keras layer's windows over `x`, channels first."""
+    found = Conv.windows(layer, g.shape(x)[2:], group=group)
+    if "auto_pad" in found and set(found["dilations"]) != {1}:
+        del found["auto_pad"]
+        pad = PadSame(**{name: found[name] for name in ("dilations", "kernel_shape", "strides")})
+        x = g.op(pad, x, role=role)
+    return g.op(Conv(**found), x, *weights, role=role)

@@ -6,9 +6,11 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Refusal, View, keras_layer, operand
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Refusal, TorchCapture, View, keras_layer, operand, torch_operation
 from converter.ops.records import Layer, Module, Record
 
+BELOW_ONE = 1 - 2.0**-24
+"""The largest ratio that onnxruntime takes; the rate itself is kept as a training fact."""
 OWN = -1
 """In a noise shape: as long as the input's axis."""
 
@@ -33,7 +35,14 @@ class Dropout(Op):
         rate = float(layer.rate)
         if layer.noise_shape is not None:
             return g.op(SharedDropout(noise=noise_of(layer.noise_shape, g.shape(x))), x, rate=repr(rate))
-        return g.op(Dropout(ratio=rate, seed=_seed(layer.seed)), x, rate=repr(rate))
+        return g.op(Dropout(ratio=min(rate, BELOW_ONE), seed=_seed(layer.seed)), x, rate=repr(rate))
+
+
+    @torch_operation("dropout.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, p: float, train: bool) -> ir.Value:
+        _inactive(train)
+        return g.op(Dropout(ratio=float(p)), x, rate=repr(float(p)))
 
 
 class SharedDropout(Function):
@@ -73,6 +82,14 @@ class SharedDropout(Function):
         return g.op(SharedDropout(noise=noise), x, rate=repr(float(layer.rate)))
 
 
+    @torch_operation("feature_dropout.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, p: float, train: bool) -> ir.Value:
+        _inactive(train)
+        noise = (OWN, OWN, *(1,) * (len(g.shape(x)) - 2))
+        return g.op(SharedDropout(noise=noise), x, rate=repr(float(p)))
+
+
 class AlphaDropout(Function):
     """In training some elements become SELU's negative limit; the result is scaled to keep mean and variance."""
 
@@ -94,6 +111,13 @@ class AlphaDropout(Function):
         if layer.noise_shape is not None:
             return g.op(SharedAlphaDropout(noise=noise_of(layer.noise_shape, g.shape(x))), x, rate=rate)
         return g.op(AlphaDropout(), x, rate=rate)
+
+
+    @torch_operation("alpha_dropout.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, p: float, train: bool) -> ir.Value:
+        _inactive(train)
+        return g.op(AlphaDropout(), x, rate=repr(float(p)))
 
 
 class SharedAlphaDropout(SharedDropout):
@@ -157,6 +181,11 @@ def noise_of(noise_shape: Any, shape: Dims) -> tuple[int, ...]:
         raise Refusal(f"noise_shape={tuple(noise_shape)} does not fit an input of rank {len(shape)}.")
     full = [1] * missing + given
     return tuple(OWN if d not in (1, OWN) and d == known else d for d, known in zip(full, shape, strict=True))
+
+
+def _inactive(train: bool) -> None:
+    if train:
+        raise Refusal("it drops elements at inference too.", "Pass training=self.training.")
 
 
 def _seed(seed: Any) -> int | None:

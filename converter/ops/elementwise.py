@@ -9,7 +9,18 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, Refusal, View, broadcast, keras_layer, keras_operation
+from converter.ops.base import (
+    Capture,
+    Dims,
+    Op,
+    Refusal,
+    TorchCapture,
+    View,
+    broadcast,
+    keras_layer,
+    keras_operation,
+    torch_operation,
+)
 from converter.ops.cast import Cast
 from converter.ops.records import Call, Infix, Layer, Method, Record
 from converter.ops.shape import Unsqueeze
@@ -31,6 +42,8 @@ class _Binary(Op, abstract=True):
     def keras(self, n: View) -> Record:
         if not self.keras_class:
             raise LookupError(f"Keras has no {type(self).__name__} layer")
+        if any(n.array(i) is not None for i in (0, 1)):
+            raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
         return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
 
 
@@ -93,6 +106,22 @@ def operands(g: Capture, *xs: Any) -> list[ir.Value]:
     return [next(given) if isinstance(x, ir.Value) else _constant(g, x, values[0]) for x in xs]
 
 
+def numbers(g: TorchCapture, *xs: Any) -> list[ir.Value]:
+    """Arguments of an aten operation: values as they are, numbers as constants of the values' dtype."""
+    values = [x for x in xs if isinstance(x, ir.Value)]
+    kinds = {x.dtype for x in values}
+    if len(kinds) != 1 or (not _floating(values[0]) and any(isinstance(x, float) for x in xs)):
+        raise Refusal("it mixes dtypes.", "Cast them to one dtype before.")
+    if any(not isinstance(x, (ir.Value, bool, int, float)) for x in xs):
+        raise Refusal("it reads a size that is known at run time only.", "Export it with fixed sizes.")
+    like = values[0]
+    return [x if isinstance(x, ir.Value) else g.constant(float(x) if _floating(like) else x, like) for x in xs]
+
+
+def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
+    return g.op(Mul(), *numbers(g, x, alpha)) if isinstance(x, ir.Value) else x * alpha
+
+
 def _floating(value: ir.Value) -> bool:
     return value.dtype is not None and value.dtype.is_floating_point()
 
@@ -130,6 +159,11 @@ class Add(_Binary):
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Add(), *operands(g, x1, x2))
 
+    @torch_operation("add.Tensor")
+    @staticmethod
+    def aten(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
+        return g.op(Add(), *numbers(g, x, other if alpha == 1 else _times(g, other, alpha)))
+
 
 class Sub(_Binary):
     """y = a - b."""
@@ -146,6 +180,11 @@ class Sub(_Binary):
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Sub(), *operands(g, x1, x2))
+
+    @torch_operation("sub.Tensor")
+    @staticmethod
+    def aten(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
+        return g.op(Sub(), *numbers(g, x, other if alpha == 1 else _times(g, other, alpha)))
 
 
 class Mul(_Binary):
@@ -168,6 +207,11 @@ class Mul(_Binary):
     @staticmethod
     def square(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(Mul(), x, x)
+
+    @torch_operation("mul.Tensor")
+    @staticmethod
+    def aten(g: TorchCapture, x: Any, other: Any) -> ir.Value:
+        return g.op(Mul(), *numbers(g, x, other))
 
 
 class Div(_Binary):
@@ -194,6 +238,11 @@ class Div(_Binary):
             values = [g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in values]
         return g.op(Div(), *values)
 
+    @torch_operation("div.Tensor")
+    @staticmethod
+    def aten(g: TorchCapture, x: Any, other: Any) -> ir.Value:
+        return g.op(Div(), *numbers(g, x, other))
+
 
 class Max(_Extreme):
     """y = max(a, b)."""
@@ -212,6 +261,11 @@ class Max(_Extreme):
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Max(), *operands(g, x1, x2))
 
+    @torch_operation("maximum.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
+        return g.op(Max(), *numbers(g, x, other))
+
 
 class Min(_Extreme):
     """y = min(a, b)."""
@@ -229,6 +283,11 @@ class Min(_Extreme):
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Min(), *operands(g, x1, x2))
+
+    @torch_operation("minimum.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
+        return g.op(Min(), *numbers(g, x, other))
 
 
 class Pow(Op):

@@ -2,26 +2,58 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Refusal, View, keras_layer, moved
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Function,
+    Op,
+    Perm,
+    Refusal,
+    TorchCapture,
+    View,
+    keras_layer,
+    moved,
+    torch_operation,
+)
 from converter.ops.cast import Cast, Where
 from converter.ops.compare import Equal
-from converter.ops.records import Infix, Method, Record
+from converter.ops.records import Infix, Layer, Method, Module, Record
 from converter.ops.reduce import ReduceMin
 
 
-class _Nothing(Op, abstract=True):
-    """No op at all: a reading that returns its input."""
+class Identity(Op):
+    """y = x."""
 
-    @keras_layer("Identity", "ActivityRegularization")
+    neutral: ClassVar[bool] = True
+
+    def torch(self, n: View) -> Record:
+        return Module("nn.Identity", inputs=(n.x(),)) if n.own else n.x()
+
+    def keras(self, n: View) -> Record:
+        return Layer("Identity", inputs=(n.x(),))
+
+    @keras_layer("Identity")
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: Any) -> Any:
         if any(not isinstance(x, ir.Value) for x in xs):
             raise Refusal("it is called on a nested structure.", "Call it on each tensor.")
-        return list(xs) if len(xs) > 1 else xs[0]
+        return [g.op(Identity(), x) for x in xs] if len(xs) > 1 else g.op(Identity(), xs[0])
+
+    @keras_layer("ActivityRegularization")
+    @staticmethod
+    def regularization(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        g.note(f"it adds to the loss while training only (l1={layer.l1!r}, l2={layer.l2!r}), and is left out.")
+        return x
+
+    @torch_operation("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, *given: Any) -> ir.Value:
+        return x
 
 
 class Masking(Function):

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, View, keras_layer
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
 from converter.ops.elementwise import Add
 from converter.ops.records import Layer, Module, Record
 from converter.ops.shape import Transpose
@@ -61,6 +61,13 @@ class Gemm(_Affine):
             weights.append(g.variable(layer.bias))
         op = Gemm(transB=1) if len(g.shape(x)) == 2 else Linear()
         return g.activate(layer.activation, g.op(op, x, *weights))
+
+
+    @torch_operation("linear.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Value:
+        op = Gemm(transB=1) if len(g.shape(x)) == 2 else Linear()
+        return g.op(op, x, weight, *([] if bias is None else [bias]))
 
 
 class Linear(_Affine, Function):

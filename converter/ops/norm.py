@@ -1,4 +1,4 @@
-"""Normalisations."""
+"""Normalisations per channel: over the batch, or over groups of channels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,18 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, View, keras_layer
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Function,
+    Op,
+    Refusal,
+    TorchCapture,
+    View,
+    inverse,
+    keras_layer,
+    torch_operation,
+)
 from converter.ops.records import Layer, Module, Record
 from converter.ops.shape import Transpose
 
@@ -53,31 +64,145 @@ class BatchNormalization(Op):
             settings["center"] = False
             del names["beta"]
         weights: dict[str, Any] = {name: (n.value(i), None) for name, i in names.items()}
-        return Layer("BatchNormalization", settings, weights, inputs=(n.x(),))
+        return Layer("BatchNormalization", settings, weights, inputs=(n.x(),), trainable=n.trainable)
+
+    @torch_operation("batch_norm.default")
+    @staticmethod
+    def aten(
+        g: TorchCapture,
+        x: ir.Value,
+        weight: ir.Value | None,
+        bias: ir.Value | None,
+        mean: ir.Value | None,
+        var: ir.Value | None,
+        training: bool,
+        momentum: float,
+        eps: float,
+        cudnn: bool,
+    ) -> ir.Value:
+        if training or mean is None or var is None:
+            raise Refusal(
+                "it takes the statistics of the batch at inference too.", "Use track_running_stats=True and eval mode."
+            )
+        width = g.shape(mean)[0] or 1
+        scale = g.constant(np.ones(width), like=mean) if weight is None or g.frozen(weight, 1.0) else weight
+        shift = g.constant(np.zeros(width), like=mean) if bias is None or g.frozen(bias, 0.0) else bias
+        kept = 1.0 - momentum
+        if momentum == 0.0:
+            kept = 0.99
+            g.note("momentum=None (a cumulative average) is Keras's default momentum 0.99 while training.")
+        return g.op(BatchNormalization(epsilon=eps, momentum=_rounded(kept)), x, scale, shift, mean, var)
 
     @keras_layer("BatchNormalization")
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
-        rank = len(g.shape(x))
-        axis = (layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis) % rank
-        width = g.shape(x)[axis] or 1
-        scale = g.variable(layer.gamma) if layer.scale else g.constant(np.ones(width), like=x)
-        shift = g.variable(layer.beta) if layer.center else g.constant(np.zeros(width), like=x)
-        mean, var = g.variable(layer.moving_mean), g.variable(layer.moving_variance)
-        op = BatchNormalization(epsilon=float(layer.epsilon), momentum=float(layer.momentum))
-        into = (0, axis, *(i for i in range(1, rank) if i != axis))
-        if axis == 1:
-            return g.op(op, x, scale, shift, mean, var)
-        back = tuple(into.index(i) for i in range(rank))
-        y = g.op(op, g.op(Transpose(perm=into), x, role="spatial"), scale, shift, mean, var)
-        return g.op(Transpose(perm=back), y, role="spatial")
+        axis = (layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis) % len(g.shape(x))
+        weights = [*affine(g, layer, x, axis), g.variable(layer.moving_mean), g.variable(layer.moving_variance)]
+        settings: dict[str, Any] = {"epsilon": float(layer.epsilon), "momentum": float(layer.momentum)}
+        if not getattr(layer, "renorm", False):
+            return along(g, BatchNormalization(**settings), x, axis, *weights)
+        weights += [g.variable(w) for w in (layer.moving_stddev, layer.renorm_mean, layer.renorm_stddev)]
+        bounds: dict[str, Any] = {k: None if v is None else float(v) for k, v in layer.renorm_clipping.items()}
+        return along(
+            g, BatchRenorm(**settings, **bounds, renorm_momentum=float(layer.renorm_momentum)), x, axis, *weights
+        )
+
+
+class BatchRenorm(Function):
+    """Batch normalisation that trains on statistics corrected towards the running ones (Ioffe, 2017).
+
+    Inputs: x, scale, bias, mean, var, then the running deviation and the mean and deviation that training corrects to.
+    At inference it is batch normalisation, (x - mean) / sqrt(var + epsilon) * scale + bias per channel (axis 1).
+    """
+
+    epsilon: float
+    momentum: float
+    rmin: float | None = None
+    rmax: float | None = None
+    dmax: float | None = None
+    renorm_momentum: float
+
+    spatial = True
+
+    def torch(self, n: View) -> Record:
+        names = ("weight", "bias", "running_mean", "running_var", "running_std", "renorm_mean", "renorm_std")
+        weights = {name: n.value(i + 1) for i, name in enumerate(names)}
+        settings: dict[str, Any] = {"eps": self.epsilon, "momentum": _rounded(1.0 - self.momentum)}
+        settings |= {k: v for k in ("rmin", "rmax", "dmax") if (v := getattr(self, k)) is not None}
+        settings["renorm_momentum"] = _rounded(1.0 - self.renorm_momentum)
+        if not n.trainable:
+            settings["frozen"] = True
+        fixed = frozenset(name for i, name in ((1, "weight"), (2, "bias")) if not n.real(i))
+        return Module(
+            "BatchRenorm",
+            (n.shape(1)[0],),
+            settings,
+            weights,
+            frozen=fixed,
+            buffers=frozenset(names[2:]),
+            inputs=(n.x(),),
+        )
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        return g.op(BatchNormalization(epsilon=self.epsilon, momentum=self.momentum), *inputs[:5])
+
+
+class GroupNormalization(Op):
+    """(x - mean) / sqrt(var + epsilon) * scale + bias; mean and var over each of `num_groups` runs of channels."""
+
+    epsilon: float = 1e-5
+    num_groups: int
+    stash_type: int = 1
+
+    spatial = True
+
+    def torch(self, n: View) -> Record:
+        weights = {name: n.value(i) for i, name in ((1, "weight"), (2, "bias")) if any(n.real(j) for j in (1, 2))}
+        fixed = frozenset(name for i, name in ((1, "weight"), (2, "bias")) if name in weights and not n.real(i))
+        settings: dict[str, Any] = {"eps": self.epsilon}
+        if not weights:
+            settings["affine"] = False
+        args = (self.num_groups, n.shape(1)[0])
+        return Module("nn.GroupNorm", args, settings, weights, frozen=fixed, inputs=(n.x(),))
+
+    def keras(self, n: View) -> Record:
+        names = {"gamma": (1, "scale"), "beta": (2, "center")}
+        weights: dict[str, Any] = {name: (n.value(i), None) for name, (i, _) in names.items() if n.real(i)}
+        settings: dict[str, Any] = {"groups": self.num_groups, "epsilon": self.epsilon}
+        settings |= {flag: False for name, (_, flag) in names.items() if name not in weights}
+        return Layer("GroupNormalization", settings, weights, inputs=(n.x(),))
+
+    @keras_layer("GroupNormalization")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        axis = layer.axis % len(g.shape(x))
+        op = GroupNormalization(num_groups=layer.groups, epsilon=float(layer.epsilon))
+        if len(g.shape(x)) == 2 and layer.groups == g.shape(x)[1]:
+            raise Refusal("every group is a single value, whose deviation from its mean is 0.")
+        return along(g, op, x, axis, *affine(g, layer, x, axis))
+
+
+def affine(g: Capture, layer: Any, x: ir.Value, axis: int) -> list[ir.Value]:
+    """gamma and beta, or constants in the place of those that the layer does not have."""
+    width = g.shape(x)[axis] or 1
+    gamma = g.variable(layer.gamma) if layer.scale else g.constant(np.ones(width, np.float32), like=x)
+    return [gamma, g.variable(layer.beta) if layer.center else g.constant(np.zeros(width, np.float32), like=x)]
+
+
+def along(g: Capture, op: Op, x: ir.Value, axis: int, *weights: ir.Value) -> ir.Value:
+    """An op whose channel axis is 1, on the axis `axis`."""
+    rank = len(g.shape(x))
+    if rank > 5:
+        raise Refusal(f"its input has {rank} axes, and torch's module takes up to 5.")
+    if axis == 0:
+        raise Refusal("its channel axis is the batch axis.")
+    if axis == 1:
+        return g.op(op, x, *weights)
+    into = (0, axis, *(i for i in range(1, rank) if i != axis))
+    y = g.op(op, g.op(Transpose(perm=into), x, role="spatial"), *weights)
+    return g.op(Transpose(perm=inverse(into)), y, role="spatial")
 
 
 def _rounded(value: float) -> float:
     """1 - 0.99 is 0.01, not 0.010000000000000009."""
     return float(f"{value:.12g}")
-
-
-def widths(shape: Dims) -> tuple[int, ...]:
-    """Known lengths as integers."""
-    return tuple(d or 0 for d in shape)

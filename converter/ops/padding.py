@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converter.ops.base import Dims
-from converter.ops.records import Call
+from converter.ops.records import Call, Layer
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,19 @@ def padded(x: Any, pairs: Sequence[tuple[int, int]], value: float | None = None)
     if not any(n for pair in pairs for n in pair):
         return x
     return Call("F.pad", (x, torch_pads(pairs)), {} if value is None else {"value": value})
+
+
+def zero_padding(x: Any, pairs: Sequence[tuple[int, int]]) -> Any:
+    """`x` behind a Keras ZeroPadding layer."""
+    equal = all(front == back for front, back in pairs)
+    padding = scalar([front for front, _ in pairs]) if equal else tuple(pairs) if len(pairs) > 1 else pairs[0]
+    return Layer(f"ZeroPadding{len(pairs)}D", {"padding": padding}, inputs=(x,))
+
+
+def spread(values: int | Sequence[int], rank: int) -> tuple[int, ...]:
+    """torch's number, or list of one number or of one per axis, as one number per axis."""
+    given = (values,) if isinstance(values, int) else tuple(values)
+    return given * rank if len(given) == 1 else given
 
 
 def length(size: int | None, kernel: int, stride: int, dilation: int, pads: tuple[int, int], ceil: bool = False) -> int | None:

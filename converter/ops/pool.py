@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, View, keras_layer
-from converter.ops.padding import length, padded, pairs_of, resolve, same, scalar
+from converter.ops.base import Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
+from converter.ops.padding import Pads, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
 from converter.ops.records import Call, Layer, Module, Record
 
 
@@ -21,6 +21,7 @@ class _Pool(Op, abstract=True):
     strides: tuple[int, ...]
 
     spatial = True
+    kind: ClassVar[str]
 
     def rate(self) -> tuple[int, ...]:
         """Dilations."""
@@ -45,12 +46,27 @@ class _Pool(Op, abstract=True):
         sizes = n.shape()[1:-1]
         pairs = self.pairs(sizes)
         wanted = [same(*w) for w in zip(sizes, self.kernel_shape, self.strides, self.rate(), strict=True)]
-        kind = "Max" if isinstance(self, MaxPool) else "Average"
-        padding = "same" if pairs is None or any(p != (0, 0) for p in pairs) else "valid"
-        if pairs is not None and padding == "same" and list(pairs) != wanted:
-            raise LookupError(f"padding {pairs} is neither 'valid' nor 'same'")
-        settings = {"pool_size": self.kernel_shape, "strides": self.strides, "padding": padding}
-        return Layer(f"{kind}Pooling{rank}D", settings, inputs=(n.x(),))
+        if self.ceil_mode or set(self.rate()) != {1}:
+            raise LookupError("Keras's pooling has no ceil_mode and no dilation")
+        settings: dict[str, Any] = {"pool_size": scalar(self.kernel_shape)}
+        if self.strides != self.kernel_shape:
+            settings["strides"] = scalar(self.strides)
+        x: Any = n.x()
+        if pairs is None or (list(pairs) == wanted and any(p != (0, 0) for p in pairs) and not self.counts_padding()):
+            settings["padding"] = "same"
+        elif any(p != (0, 0) for p in pairs):
+            if not self.zeros_are_padding(n.value(0)):
+                raise LookupError(f"padding {pairs} is not 'same', and zeros in its place could change the result")
+            x = zero_padding(x, pairs)
+        return Layer(f"{self.kind}Pooling{rank}D", settings, inputs=(x,))
+
+    def counts_padding(self) -> bool:
+        """Whether padded elements count as zeros."""
+        return False
+
+    def zeros_are_padding(self, x: ir.Value) -> bool:
+        """Whether zeros around the input give the same as padding."""
+        return self.counts_padding()
 
     @staticmethod
     def windows(layer: Any, sizes: Dims) -> dict[str, Any]:
@@ -73,6 +89,11 @@ class MaxPool(_Pool):
 
     dilations: tuple[int, ...] | None = None
     storage_order: int = 0
+
+    kind: ClassVar[str] = "Max"
+
+    def zeros_are_padding(self, x: ir.Value) -> bool:
+        return nonnegative(x)
 
     def rate(self) -> tuple[int, ...]:
         return self.dilations or super().rate()
@@ -100,3 +121,145 @@ class MaxPool(_Pool):
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         x = g.first(layer, x)
         return g.last(layer, g.op(MaxPool(**_Pool.windows(layer, g.shape(x)[2:])), x))
+
+    @torch_operation("max_pool1d.default", "max_pool2d.default", "max_pool3d.default")
+    @staticmethod
+    def aten(
+        g: TorchCapture,
+        x: ir.Value,
+        kernel_size: tuple[int, ...],
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        dilation: tuple[int, ...],
+        ceil_mode: bool,
+    ) -> ir.Value:
+        before = g.pads(x)
+        first: tuple[tuple[int, int], ...] = ()
+        if before is not None and (before[2] == float("-inf") or (before[2] == 0 and nonnegative(before[0]))):
+            x, first, _ = before
+        rank = len(g.shape(x)) - 2
+        rate = spread(dilation, rank)
+        found = _windows(g, x, kernel_size, stride, padding, rate, first, ceil_mode)
+        return g.op(MaxPool(**found, dilations=rate if set(rate) != {1} else None), x)
+
+
+def _windows(
+    g: TorchCapture,
+    x: ir.Value,
+    kernel_size: tuple[int, ...],
+    stride: tuple[int, ...],
+    padding: tuple[int, ...],
+    rate: tuple[int, ...],
+    first: tuple[tuple[int, int], ...],
+    ceil_mode: bool,
+) -> dict[str, Any]:
+    """The attributes for torch's arguments; with ceil_mode the last window's missing elements become padding."""
+    rank = len(rate)
+    kernel, strides = spread(kernel_size, rank), spread(stride or kernel_size, rank)
+    pairs = [(p, p) for p in spread(padding, rank)]
+    if first:
+        pairs = [(a + c, b + d) for (a, b), (c, d) in zip(pairs, first, strict=True)]
+    if ceil_mode:
+        made = g.made()[2:]
+        sizes = g.shape(x)[2:]
+        if any(not isinstance(m, int) for m in made) or None in sizes:
+            raise Refusal("ceil_mode needs a known input size.", "Export it with a fixed height and width.")
+        missing = [
+            (m - 1) * s + (k - 1) * d + 1 - ((n or 0) + a + b)
+            for m, s, k, d, n, (a, b) in zip(made, strides, kernel, rate, sizes, pairs, strict=True)
+        ]
+        pairs = [(a, b + max(more, 0)) for (a, b), more in zip(pairs, missing, strict=True)]
+    return {"kernel_shape": kernel, "strides": strides, "pads": Pads(tuple(pairs)).onnx}
+
+
+class AveragePool(_Pool):
+    """The mean of each window; padded elements count as zeros with `count_include_pad`, and not at all without."""
+
+    count_include_pad: int = 0
+    dilations: tuple[int, ...] | None = None
+
+    kind: ClassVar[str] = "Average"
+
+    def counts_padding(self) -> bool:
+        return bool(self.count_include_pad)
+
+    def torch(self, n: View) -> Record:
+        rank = len(self.kernel_shape)
+        pairs = self.pairs(n.shape()[2:])
+        settings = self.window_settings()
+        if pairs is None or any(a != b or 2 * a > k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)):
+            raise LookupError(f"torch's AvgPool{rank}d has no padding {pairs}")
+        if any(a for a, _ in pairs):
+            settings["padding"] = scalar([a for a, _ in pairs])
+            settings["count_include_pad"] = bool(self.count_include_pad)
+        return Module(f"nn.AvgPool{rank}d", (), settings, inputs=(n.x(),))
+
+    @torch_operation("avg_pool1d.default")
+    @staticmethod
+    def aten1(
+        g: TorchCapture,
+        x: ir.Value,
+        kernel_size: tuple[int, ...],
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        ceil_mode: bool,
+        count_include_pad: bool,
+    ) -> ir.Value:
+        return AveragePool.aten(g, x, kernel_size, stride, padding, ceil_mode, count_include_pad, None)
+
+    @torch_operation("avg_pool2d.default", "avg_pool3d.default")
+    @staticmethod
+    def aten(
+        g: TorchCapture,
+        x: ir.Value,
+        kernel_size: tuple[int, ...],
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        ceil_mode: bool,
+        count_include_pad: bool,
+        divisor_override: int | None,
+    ) -> ir.Value:
+        if divisor_override is not None:
+            raise Refusal(f"divisor_override={divisor_override} has no mapping.")
+        rank = len(g.shape(x)) - 2
+        found = _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
+        if ceil_mode and found != _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True):
+            raise Refusal("ceil_mode makes the last window smaller than the others.", "Use ceil_mode=False.")
+        included = int(count_include_pad and any(found["pads"]))
+        return g.op(AveragePool(**found, count_include_pad=included), x)
+
+
+MADE = frozenset({"Relu", "Sigmoid", "Softmax", "Exp", "Softplus", "HardSigmoid", "Abs", "Sqrt"})
+KEPT = frozenset(
+    {"MaxPool", "AveragePool", "GlobalAveragePool", "Dropout", "Transpose", "Reshape", "Flatten", "Concat", "Add", "Mul", "Pad"}
+    | {"ReduceMean", "ReduceMax", "ReduceSum", "SharedDropout"}
+)
+
+
+def nonnegative(value: ir.Value) -> bool:
+    """Whether no element can be below 0, by how the value is made: relu and the like, and what keeps the sign.
+
+    Then zeros around it never are the largest of a window that holds an element of it.
+    """
+    stack, seen = [value], set()
+    while stack:
+        value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        node = value.producer()
+        if value.const_value is not None:
+            if not bool((value.const_value.numpy() >= 0).all()):
+                return False
+        elif node is None:
+            return False
+        elif node.op_type == "Clip":
+            low = node.inputs[1] if len(node.inputs) > 1 else None
+            if low is None or low.const_value is None or float(low.const_value.numpy()) < 0:
+                return False
+        elif node.op_type in KEPT:
+            operands = node.inputs if node.op_type in ("Concat", "Add", "Mul") else node.inputs[:1]
+            stack.extend(v for v in operands if v is not None)
+        elif node.op_type not in MADE:
+            return False
+    return True

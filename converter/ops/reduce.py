@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from converter.ops.base import Dims, Op, Perm, View, moved, operand
-from converter.ops.records import Call, Method, Record
+import onnx_ir as ir
+
+from converter.ops.base import Dims, Op, Perm, Refusal, TorchCapture, View, moved, operand, torch_operation
+from converter.ops.records import Call, Layer, Method, Record
 
 
 class _Reduce(Op, abstract=True):
@@ -42,6 +44,25 @@ class ReduceMean(_Reduce):
 
     method: ClassVar[str] = "mean"
 
+    def keras(self, n: View) -> Record:
+        return pooled(self, n, "Average")
+
+    @torch_operation("mean.dim")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...] | None, keepdim: bool, dtype: Any) -> ir.Value:
+        if dtype is not None:
+            raise Refusal(f"dtype={dtype} has no mapping.")
+        rank = len(g.shape(x))
+        axes = tuple(sorted(d % rank for d in dim or range(rank)))
+        return g.op(ReduceMean(axes=axes, keepdims=int(keepdim)), x)
+
+    @torch_operation("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
+    @staticmethod
+    def pool(g: TorchCapture, x: ir.Value, output_size: tuple[int, ...]) -> ir.Value:
+        if set(output_size) != {1}:
+            raise Refusal(f"output_size={output_size}: only 1, the mean over everything, has a mapping.")
+        return g.op(ReduceMean(axes=tuple(range(2, len(g.shape(x)))), keepdims=1), x)
+
 
 class ReduceSum(_Reduce):
     """The sum over the axes."""
@@ -53,6 +74,16 @@ class ReduceMax(_Reduce):
     """The largest element over the axes."""
 
     method: ClassVar[str] = "amax"
+
+    def keras(self, n: View) -> Record:
+        return pooled(self, n, "Max")
+
+    @torch_operation("amax.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...], keepdim: bool) -> ir.Value:
+        rank = len(g.shape(x))
+        axes = tuple(sorted(d % rank for d in dim or range(rank)))
+        return g.op(ReduceMax(axes=axes, keepdims=int(keepdim)), x)
 
 
 class ReduceMin(_Reduce):
@@ -69,3 +100,13 @@ class ReduceSumSquare(_Reduce):
     def torch(self, n: View) -> Record:
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Method(Call("torch.square", (n.x(),)), "sum", (self.axes,), keep)
+
+
+def pooled(op: _Reduce, n: View, kind: str) -> Record:
+    """A reduction over the axes between batch and channels: Keras's global pooling."""
+    rank = len(n.shape())
+    axes = {a % rank for a in op.axes}
+    if axes != set(range(1, rank - 1)) or rank not in (3, 4, 5):
+        raise LookupError(f"Keras has no layer that reduces the axes {op.axes} of {rank}")
+    keep: dict[str, Any] = {"keepdims": True} if op.keepdims else {}
+    return Layer(f"Global{kind}Pooling{rank - 2}D", keep, inputs=(n.x(),))

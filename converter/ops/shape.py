@@ -13,11 +13,13 @@ from converter.ops.base import (
     Op,
     Perm,
     Refusal,
+    TorchCapture,
     View,
     channels_last,
     keras_layer,
     moved,
     operand,
+    torch_operation,
 )
 from converter.ops.records import Call, Index, Layer, Method, Module, Record, Size
 
@@ -45,6 +47,21 @@ class Transpose(Op):
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         return g.op(Transpose(perm=(0, *layer.dims)), x)
+
+
+    @torch_operation("permute.default", "transpose.int", "t.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, *given: Any) -> ir.Value:
+        rank = len(g.shape(x))
+        order = list(range(rank))
+        if len(given) == 1:
+            order = [d % rank for d in given[0]]
+        elif rank > 1:
+            a, b = given or (0, 1)
+            order[a], order[b] = order[b], order[a]
+        if x.const_value is not None:
+            return g.transposed(x, tuple(order))
+        return g.op(Transpose(perm=tuple(order)), x) if order != sorted(order) else x
 
 
 class Reshape(Op):
@@ -101,8 +118,8 @@ class Reshape(Op):
             return self._unsqueezed(n)
         if len(self.target) == 2 and len(before) > 2 and self.target[0] == 0:
             return Module("nn.Flatten", inputs=(n.x(),)) if n.own else Method(n.x(), "flatten", (1,))
-        if len(before) == 2 and self.target[:1] == (0,) and len(self.target) > 2 and 0 not in self.target[1:]:
-            return Method(n.x(), "unflatten", (1, self.target[1:]))
+        if n.own and len(before) == 2 and self.target[:1] == (0,) and len(self.target) > 2 and 0 not in self.target[1:]:
+            return Module("nn.Unflatten", (1, self.target[1:]), inputs=(n.x(),))
         return Method(n.x(), "reshape", tuple(Size(n.x(), i) if d == 0 else d for i, d in enumerate(self.target)))
 
     def _unsqueezed(self, n: View) -> Record:
@@ -129,6 +146,36 @@ class Reshape(Op):
             rest = math.prod(d for d in wanted if d != -1)
             wanted = tuple(math.prod(d or 1 for d in known) // rest if d == -1 else d for d in wanted)
         return g.op(Reshape(target=(0, *wanted)), x)
+
+
+    @torch_operation(
+        "view.default",
+        "reshape.default",
+        "_unsafe_view.default",
+        "flatten.using_ints",
+        "unflatten.int",
+        "squeeze.default",
+        "squeeze.dim",
+        "squeeze.dims",
+        "unsqueeze.default",
+    )
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, *given: Any) -> ir.Value:
+        before, after = g.sizes(x), g.made()
+        if len(before) == len(after) and all(_alike(a, b) for a, b in zip(before, after, strict=True)):
+            return x
+        if x.const_value is not None:
+            return g.reshaped(x, tuple(after))
+        kept = bool(before and after) and _alike(before[0], after[0])
+        if kept and len(after) == 2 and len(before) > 2:
+            return g.op(Flatten(), x)
+        lengths = [
+            d if isinstance(d, int) and i else 0 if i < len(before) and _alike(before[i], d) else -1
+            for i, d in enumerate(after)
+        ]
+        if lengths.count(-1) > 1:
+            raise Refusal("it has more than one length that is known at run time only.", "Export it with fixed sizes.")
+        return g.op(Reshape(target=tuple(lengths)), x)
 
 
 class Unsqueeze(Op):
@@ -216,7 +263,8 @@ class Concat(Op):
         return Call("torch.cat", (n.all(),), {"dim": self.axis})
 
     def keras(self, n: View) -> Record:
-        return Layer("Concatenate", {"axis": self.axis}, inputs=n.all())
+        last = self.axis in (-1, len(n.shape()) - 1)
+        return Layer("Concatenate", {} if last else {"axis": self.axis}, inputs=n.all())
 
     @keras_layer("Concatenate")
     @staticmethod
@@ -224,6 +272,17 @@ class Concat(Op):
         if len({x.dtype for x in xs}) > 1:
             raise Refusal("it concatenates different dtypes.", "Cast them to one dtype before.")
         return g.op(Concat(axis=layer.axis % len(g.shape(xs[0]))), *xs) if len(xs) > 1 else xs[0]
+
+
+    @torch_operation("cat.default", "concat.default")
+    @staticmethod
+    def aten(g: TorchCapture, tensors: tuple[ir.Value, ...], dim: int) -> ir.Value:
+        return g.op(Concat(axis=dim % len(g.shape(tensors[0]))), *tensors) if len(tensors) > 1 else tensors[0]
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two lengths are the same, be they numbers or torch's symbols."""
+    return str(one) == str(other)
 
 
 def groups(before: Dims, after: Dims) -> list[tuple[list[int], list[int]]] | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter.ops.activations import Relu
 from converter.ops.activations_smooth import Exp, Sigmoid
 from converter.ops.base import (
     Builder,
@@ -15,17 +16,18 @@ from converter.ops.base import (
     Op,
     Perm,
     Refusal,
+    TorchCapture,
     View,
     keras_activation,
     keras_layer,
     moved,
+    torch_operation,
 )
 from converter.ops.cast import Cast, Where
 from converter.ops.compare import Greater, GreaterOrEqual
 from converter.ops.elementwise import Add, Div, Mul, Sub
 from converter.ops.indexing import Slice
 from converter.ops.records import Call, Infix, Layer, Module, Record
-from converter.ops.activations import Relu
 from converter.ops.reduce import ReduceMax, ReduceSum
 from converter.ops.shape import Unsqueeze
 
@@ -44,7 +46,10 @@ class Softmax(Op):
         return Call("F.softmax", (n.x(),), {"dim": self.axis})
 
     def keras(self, n: View) -> Record:
-        return Layer("Softmax", {"axis": self.axis}, inputs=(n.x(),))
+        last = self.axis in (-1, len(n.shape()) - 1)
+        if last and not n.own:
+            return Layer("Activation", {"activation": "softmax"}, inputs=(n.x(),))
+        return Layer("Softmax", {} if last else {"axis": self.axis}, inputs=(n.x(),))
 
     @keras_activation("softmax")
     @staticmethod
@@ -60,6 +65,14 @@ class Softmax(Op):
         if len(axes) == 1:
             return g.op(Softmax(axis=axes[0]), x)
         return g.op(SoftmaxOver(axes=tuple(sorted(a % rank for a in axes))), x)
+
+    @torch_operation("softmax.int")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
+        if dtype is not None:
+            raise Refusal(f"dtype={dtype} has no mapping.")
+        rank = len(g.shape(x))
+        return g.op(Softmax(axis=-1 if dim % rank == rank - 1 else dim % rank), x)
 
 
 class LogSoftmax(Op):
@@ -84,6 +97,14 @@ class LogSoftmax(Op):
     @staticmethod
     def activation(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(LogSoftmax(axis=-1), x)
+
+    @torch_operation("log_softmax.int")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
+        if dtype is not None:
+            raise Refusal(f"dtype={dtype} has no mapping.")
+        rank = len(g.shape(x))
+        return g.op(LogSoftmax(axis=-1 if dim % rank == rank - 1 else dim % rank), x)
 
 
 class SoftmaxOver(Function):
@@ -110,7 +131,7 @@ class SoftmaxOver(Function):
 class Sparsemax(Function):
     """max(x - t, 0) along `axis`, with Keras's t.
 
-    In descending order x1, x2, ... the support is the first k elements, those with 1 + i xi > x1 + ... + xi. Keras takes
+    In descending order x1, x2, ... the support is the first k elements, those with 1 + i xi > x1 + ... + xi. Keras has
     t = (the sum of all k partial sums - 1) / k, on every backend; the t of Martins and Astudillo (2016), with which the
     result sums to 1, has the last partial sum alone. The sum of the partial sums is that of (k + 1 - i) xi; without
     sorting, i is the mean of the places that equal elements share.

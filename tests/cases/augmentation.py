@@ -37,13 +37,13 @@ LAYERS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _with_conv(name: str, dtype: str = "float32") -> Case:
+def _with_conv(name: str, dtype: str | None = None) -> Case:
     def make(keras: Any) -> Any:
         x = keras.Input(SHAPE, name="x", dtype=dtype)
         y = LAYERS[name](keras.layers)(x)
         return keras.Model(x, keras.layers.Conv2D(4, 3)(y))
 
-    return Case(f"augmentation_{name.lower()}_conv_{dtype}", make, transposes=0, ids=0 if dtype == "float32" else 255)
+    return Case(f"augmentation_{name.lower()}_conv_{dtype or 'float'}", make, transposes=0, ids=255 if dtype else 0)
 
 
 CASES: list[Case] = [

@@ -13,7 +13,8 @@ def merge(case_id: str, shapes: list[Shape], layer: Callable[[Any], Any], **opti
 
     def make(keras: Any) -> Any:
         inputs = [keras.Input(shape, name=f"x{i}") for i, shape in enumerate(shapes)]
-        return keras.Model(inputs, layer(keras.layers)(inputs))
+        given = inputs if len(inputs) > 1 else inputs[0]
+        return keras.Model(given, layer(keras.layers)(inputs))
 
     return Case(case_id, make, **options)
 
@@ -52,7 +53,7 @@ CASES: list[Case] = [
     *every("outer", [(5, 1, 3), (1, 4, 1)], (*EVERY, "Subtract")),
     *every("ranks", [(3,), (5, 4, 3)], (*EVERY, "Subtract")),
     *every("ranks_reversed", [(5, 4, 3), (4, 3), (3,)]),
-    *every("ranks_unknown", [(None, 3), (None, None, 3), (3,)], ("Add", "Maximum")),
+    *every("ranks_unknown", [(1, 3), (None, None, 3), (3,)], ("Add", "Maximum")),
     *every("unknown", [(None, None, 3), (None, None, 3)]),
     *[after_convs(f"{name.lower()}_convs", lambda L, name=name: getattr(L, name)()) for name in (*EVERY, "Subtract")],
     merge("concatenate_last", [(5, 4, 3), (5, 4, 2)], lambda L: L.Concatenate()),

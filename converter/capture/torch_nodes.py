@@ -1,0 +1,224 @@
+"""The one place that reads torch.export's internals: a program's calls, weights and module paths, as data.
+
+Public are `torch.export.export`, the program's graph and its signature; `nn_module_stack`, the call number '@1' in its
+keys, and the fake tensors in `meta["val"]` are what torch.onnx itself builds on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from converter import frameworks
+
+VIEWS = frozenset(
+    """view reshape flatten unflatten squeeze unsqueeze transpose permute t expand select slice narrow split chunk unbind
+    contiguous detach alias dropout feature_dropout alpha_dropout feature_alpha_dropout to view_as reshape_as movedim
+    swapaxes diagonal""".split()
+)
+"""Operations whose result may share its memory with their first argument."""
+
+
+@dataclass(frozen=True)
+class Where:
+    """The module that a call stands in: its path, its class with module, which call of it this is."""
+
+    path: str
+    cls: str
+    call: int
+
+    @property
+    def builtin(self) -> bool:
+        """Whether the class is one of torch.nn: then the call is what the module is for."""
+        return self.cls.startswith("torch.nn.")
+
+
+def export(
+    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[str]
+) -> tuple[Any, list[str]]:
+    """The module as an ExportedProgram in eval mode, and the names of its inputs; the batch is dynamic where it can be."""
+    frameworks.before_torch()
+    import torch
+
+    given, named = tuple(_tensor(a) for a in args), {k: _tensor(v) for k, v in (kwargs or {}).items()}
+    with _eval_mode(model), torch.no_grad():
+        if dynamic is None:
+            try:
+                # A batch of 1 would be taken for a constant.
+                wide, wide_named = _twice(given), _twice(named)
+                shapes = (_batches(wide), _batches(wide_named))
+                return torch.export.export(
+                    model, wide, wide_named, dynamic_shapes=_by_name(model, *shapes), strict=False
+                ), notes
+            except Exception as error:  # noqa: BLE001  export fails in many ways; the static one says which
+                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                notes.append(f"the batch size is fixed to that of the example inputs: {first}")
+        shapes = dynamic or None
+        return torch.export.export(model, given, named, dynamic_shapes=shapes, strict=False), notes
+
+
+def _tensor(value: Any) -> Any:
+    import numpy as np
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+
+
+def _twice(values: Any) -> Any:
+    """Every tensor whose first axis has length 1, twice along it."""
+    import torch
+    from torch.utils import _pytree as tree
+
+    def wide(value: Any) -> Any:
+        alone = isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == 1
+        return torch.cat([value, value]) if alone else value
+
+    return tree.tree_map(wide, values)
+
+
+def _batches(values: Any) -> Any:
+    import torch
+    from torch.utils import _pytree as tree
+
+    def axis(value: Any) -> Any:
+        return {0: torch.export.Dim.AUTO} if isinstance(value, torch.Tensor) and value.ndim > 0 else None
+
+    return tree.tree_map(axis, values)
+
+
+def _by_name(model: Any, args: Any, kwargs: Any) -> Any:
+    """Dynamic axes as export wants them: by the names of forward's parameters."""
+    if not kwargs:
+        return args
+    bound = inspect.signature(model.forward).bind(*args, **kwargs)
+    return dict(bound.arguments)
+
+
+@contextlib.contextmanager
+def _eval_mode(model: Any) -> Iterator[None]:
+    """Eval mode, and each submodule's flag as before on leaving."""
+    flags = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in flags:
+            module.training = training
+
+
+def where(node: Any) -> Where:
+    """The innermost module that a call stands in."""
+    entries = [(k, v) for k, v in (node.meta.get("nn_module_stack") or {}).items() if isinstance(v, tuple) and len(v) == 2]
+    if not entries:
+        return Where("", "", 0)
+    key, (path, cls) = entries[-1]
+    _, _, call = str(key).rpartition("@")
+    name = cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}"
+    return Where(path.partition("@")[0], name, int(call) if call.isdigit() and "@" in str(key) else 0)
+
+
+def weights(program: Any) -> dict[str, tuple[str, Any]]:
+    """Placeholder -> (state-dict name, tensor), for parameters, buffers and tensors that forward itself makes."""
+    signature = program.graph_signature
+    found: dict[str, tuple[str, Any]] = {}
+    for table in (signature.inputs_to_parameters, signature.inputs_to_buffers):
+        for placeholder, path in table.items():
+            state = program.state_dict if path in program.state_dict else program.constants
+            found[placeholder] = (path, state[path])
+    for placeholder, path in signature.inputs_to_lifted_tensor_constants.items():
+        found[placeholder] = (path, program.constants[path])
+    return found
+
+
+def inputs(program: Any) -> list[Any]:
+    """The placeholders of the user's tensors, in order."""
+    names = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
+    found = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return [found[name] for name in names if shape_of(found[name]) is not None] if names else []
+
+
+def outputs(program: Any) -> tuple[list[Any], Any]:
+    """The nodes that are returned, and the structure of what forward returns, with positions into them; None stays."""
+    from torch.utils import _pytree as tree
+
+    returned = next(node for node in program.graph.nodes if node.op == "output").args[0]
+    skipped = len(returned) - len(program.graph_signature.user_outputs)
+    nodes: list[Any] = []
+    leaves: list[Any] = []
+    for item in returned[skipped:]:
+        if hasattr(item, "op"):
+            leaves.append(len(nodes))
+            nodes.append(item)
+        else:
+            leaves.append(None)
+    return nodes, tree.tree_unflatten(leaves, program.call_spec.out_spec)
+
+
+def calls(program: Any) -> list[Any]:
+    """The nodes that compute tensors, in order; sizes, checks and assertions are left out."""
+    return [n for n in program.graph.nodes if n.op == "call_function" and _makes_tensors(n)]
+
+
+def _makes_tensors(node: Any) -> bool:
+    value = node.meta.get("val")
+    if isinstance(value, (tuple, list)):
+        return any(hasattr(v, "shape") for v in value)
+    return hasattr(value, "shape")
+
+
+def shape_of(node: Any) -> tuple[Any, ...] | None:
+    """The lengths of a node's tensor: numbers, or torch's symbols for what is known at run time; None for no tensor."""
+    value = node.meta.get("val")
+    return tuple(value.shape) if hasattr(value, "shape") else None
+
+
+def dtype_of(node: Any) -> str:
+    """The element type of a node's tensor, 'float32'."""
+    return str(node.meta["val"].dtype).removeprefix("torch.")
+
+
+def operation(node: Any) -> tuple[str, bool]:
+    """('relu.default', in place?) of aten, or the full name of anything else."""
+    name = str(node.target)
+    if not name.startswith("aten."):
+        return name, False
+    base, _, overload = name.removeprefix("aten.").partition(".")
+    in_place = base.endswith("_") and not base.endswith("__")
+    return f"{base.rstrip('_') if in_place else base}.{overload}", in_place
+
+
+def arguments(node: Any) -> list[tuple[str, Any]]:
+    """Every argument of aten's schema, in its order, defaults filled in; sizes are numbers or torch's symbols."""
+    found: list[tuple[str, Any]] = []
+    for i, parameter in enumerate(node.target._schema.arguments):
+        if i < len(node.args):
+            value = node.args[i]
+        elif parameter.name in node.kwargs:
+            value = node.kwargs[parameter.name]
+        else:
+            value = parameter.default_value
+        found.append((parameter.name, _sizes(value)))
+    return found
+
+
+def _sizes(value: Any) -> Any:
+    """Nodes that compute a size replaced by the size."""
+    if isinstance(value, (list, tuple)):
+        return tuple(_sizes(v) for v in value)
+    if hasattr(value, "op") and hasattr(value, "meta") and not _makes_tensors(value):
+        return value.meta.get("val")
+    return value
+
+
+def memory(program: Any) -> dict[str, str]:
+    """Node -> the first node of those that may share its memory."""
+    found: dict[str, str] = {}
+    for node in program.graph.nodes:
+        source = node.args[0] if node.op == "call_function" and node.args else None
+        name, in_place = operation(node)
+        shares = in_place or name.partition(".")[0] in VIEWS
+        found[node.name] = found[source.name] if shares and hasattr(source, "op") else node.name
+    return found

@@ -1,0 +1,144 @@
+"""Transposed convolutions. A kernel is (in, out / group, ...) in ONNX and torch, (..., out, in) in Keras.
+
+TensorFlow defines the layer as the gradient of a convolution whose output it is given: with K the kernel's reach, a
+'valid' output has (n - 1) * stride + max(K, stride) elements, a 'same' output n * stride. Keras's output_padding p says
+it otherwise: (n - 1) * stride + K + p, and (n - 1) * stride + K % 2 + p. What 'same' leaves out is split as in the
+convolution: the smaller half in front.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.base import Capture, Dims, Op, View, inverse, keras_layer
+from converter.ops.conv import kernel_axes
+from converter.ops.padding import pairs_of, scalar
+from converter.ops.records import Index, Layer, Module, Record
+
+
+def borders(kernel: int, stride: int, dilation: int, padding: str, extra: int | None) -> tuple[int, int, int]:
+    """For one axis: elements left out in front, left out behind, and added behind."""
+    reach = (kernel - 1) * dilation + 1
+    if padding == "valid":
+        return 0, 0, max(stride - reach, 0) if extra is None else extra
+    total = reach - (stride if extra is None else reach % 2 + extra)
+    if total < 0:
+        return 0, 0, -total
+    return total // 2, total - total // 2, 0
+
+
+class ConvTranspose(Op):
+    """y[n, o, p] = bias[o] + sum over c, q, k with q * stride + k * dilation - pad = p of x[n, c, q] * weight[c, o, k]."""
+
+    auto_pad: str = "NOTSET"
+    dilations: tuple[int, ...]
+    group: int = 1
+    kernel_shape: tuple[int, ...]
+    output_padding: tuple[int, ...] | None = None
+    output_shape: tuple[int, ...] | None = None
+    pads: tuple[int, ...] | None = None
+    strides: tuple[int, ...]
+
+    spatial = True
+
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """Elements left out in front and behind, per axis."""
+        return pairs_of(self.pads or (0, 0) * len(self.kernel_shape))
+
+    def extra(self) -> tuple[int, ...]:
+        """Elements added behind, per axis."""
+        return self.output_padding or (0,) * len(self.kernel_shape)
+
+    def shape(self, *shapes: Dims) -> Dims:
+        x, weight = shapes[:2]
+        made: list[int | None] = []
+        axes = zip(x[2:], self.kernel_shape, self.strides, self.dilations, self.pairs(), self.extra(), strict=True)
+        for n, k, s, d, pair, extra in axes:
+            made.append(None if n is None else (n - 1) * s + (k - 1) * d + 1 - sum(pair) + extra)
+        return (x[0], None if weight[1] is None else weight[1] * self.group, *made)
+
+    def torch(self, n: View) -> Record:
+        width, per_group = n.shape(1)[:2]
+        rank = len(self.kernel_shape)
+        settings: dict[str, Any] = {"kernel_size": scalar(self.kernel_shape)}
+        if set(self.strides) != {1}:
+            settings["stride"] = scalar(self.strides)
+        cut = [back - front for front, back in self.pairs()]
+        if any(front for front, _ in self.pairs()):
+            settings["padding"] = scalar([front for front, _ in self.pairs()])
+        extra = [e - c if e else 0 for e, c in zip(self.extra(), cut, strict=True)]
+        if any(extra):
+            settings["output_padding"] = scalar(extra)
+        if self.group != 1:
+            settings["groups"] = self.group
+        if not n.has(2):
+            settings["bias"] = False
+        if set(self.dilations) != {1}:
+            settings["dilation"] = scalar(self.dilations)
+        weights = {"weight": n.value(1)} | ({"bias": n.value(2)} if n.has(2) else {})
+        args = (width, (per_group or 0) * self.group)
+        made = Module(f"nn.ConvTranspose{rank}d", args, settings, weights, inputs=(n.x(),))
+        if not any(cut) or any(extra):
+            return made
+        items = [slice(None, -c) if c else slice(None) for c in cut]
+        while items[-1] == slice(None):
+            items.pop()
+        return Index(made, (slice(None), slice(None), *items))
+
+    def keras(self, n: View) -> Record:
+        rank = len(self.kernel_shape)
+        padding, extra = self.spelled()
+        settings: dict[str, Any] = {"filters": n.shape(1)[1], "kernel_size": scalar(self.kernel_shape)}
+        if set(self.strides) != {1}:
+            settings["strides"] = scalar(self.strides)
+        if padding != "valid":
+            settings["padding"] = padding
+        if extra is not None:
+            settings["output_padding"] = scalar(extra)
+        if set(self.dilations) != {1}:
+            settings["dilation_rate"] = scalar(self.dilations)
+        if self.group != 1:
+            raise LookupError("a Keras transposed convolution has no groups")
+        weights: dict[str, Any] = {"kernel": (n.value(1), inverse(kernel_axes(rank + 2)))}
+        if n.has(2):
+            weights["bias"] = (n.value(2), None)
+        else:
+            settings["use_bias"] = False
+        return Layer(f"Conv{rank}DTranspose", settings, weights, inputs=(n.x(),))
+
+    def spelled(self) -> tuple[str, tuple[int, ...] | None]:
+        """Keras's padding and output_padding that give these borders."""
+        windows = list(zip(self.kernel_shape, self.strides, self.dilations, strict=True))
+        wanted = [(front, back, extra) for (front, back), extra in zip(self.pairs(), self.extra(), strict=True)]
+        for padding in ("valid", "same"):
+            if [borders(*w, padding, None) for w in windows] == wanted:
+                return padding, None
+            found = []
+            for window, want in zip(windows, wanted, strict=True):
+                fits = [e for e in range(window[1]) if borders(*window, padding, e) == want]
+                found.extend(fits[:1])
+            if len(found) == len(windows):
+                return padding, tuple(found)
+        raise LookupError(f"Keras has no padding that leaves out {wanted}")
+
+    @keras_layer("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        x = g.first(layer, x)
+        kernel, strides, rate = tuple(layer.kernel_size), tuple(layer.strides), tuple(layer.dilation_rate)
+        given = layer.output_padding or (None,) * len(kernel)
+        axes = zip(kernel, strides, rate, given, strict=True)
+        found = [borders(k, s, d, layer.padding, extra) for k, s, d, extra in axes]
+        op = ConvTranspose(
+            dilations=rate,
+            kernel_shape=kernel,
+            output_padding=tuple(extra for _, _, extra in found) if any(extra for _, _, extra in found) else None,
+            pads=(*(front for front, _, _ in found), *(back for _, back, _ in found)),
+            strides=strides,
+        )
+        weights = [g.variable(layer.kernel, kernel_axes(len(layer.kernel.shape)))]
+        if layer.use_bias:
+            weights.append(g.variable(layer.bias))
+        return g.activate(layer.activation, g.last(layer, g.op(op, x, *weights)))

@@ -1,0 +1,61 @@
+"""Padding as an op of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import onnx_ir as ir
+
+from converter.ops.base import Dims, Op, Perm, Refusal, TorchCapture, View, operand, torch_operation
+from converter.ops.padding import pairs_of, torch_pads
+from converter.ops.records import Call, Layer, Record
+
+
+class Pad(Op):
+    """The input with elements added in front of and behind every axis; `pads` has all the fronts, then all the backs."""
+
+    mode: str = "constant"
+    pads: tuple[int, ...] = operand(1)
+    constant_value: float | None = operand(2, default=None)
+
+    def pairs(self) -> tuple[tuple[int, int], ...]:
+        """(front, back) for every axis."""
+        return pairs_of(self.pads)
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return tuple(None if d is None else d + a + b for d, (a, b) in zip(shapes[0], self.pairs(), strict=True))
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        pairs = [self.pairs()[p] for p in perm]
+        pads = (*(a for a, _ in pairs), *(b for _, b in pairs))
+        return Pad(mode=self.mode, pads=pads, constant_value=self.constant_value), perm
+
+    def torch(self, n: View) -> Record:
+        pairs = list(self.pairs())
+        while len(pairs) > 1 and pairs[0] == (0, 0):
+            del pairs[0]
+        settings: dict[str, Any] = {} if self.mode == "constant" else {"mode": {"edge": "replicate"}.get(self.mode, self.mode)}
+        if self.constant_value:
+            settings["value"] = self.constant_value
+        return Call("F.pad", (n.x(), torch_pads(pairs)), settings)
+
+    def keras(self, n: View) -> Record:
+        pairs = self.pairs()
+        middle, rank = pairs[1:-1], len(pairs) - 2
+        if self.mode != "constant" or self.constant_value or pairs[0] != (0, 0) or pairs[-1] != (0, 0) or rank not in (1, 2, 3):
+            raise LookupError(f"Keras has no layer that pads by {pairs} with {self.mode} {self.constant_value or 0}")
+        return Layer(f"ZeroPadding{rank}D", {"padding": middle if rank > 1 else middle[0]}, inputs=(n.x(),))
+
+    @torch_operation("pad.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, pad: tuple[int, ...], mode: str, value: float | None) -> ir.Value:
+        if mode not in ("constant", "reflect", "replicate"):
+            raise Refusal(f"the padding mode {mode!r} has no mapping.")
+        if any(not isinstance(p, int) or p < 0 for p in pad):
+            raise Refusal("it pads by a negative number, or by one that is known at run time only.")
+        rank = len(g.shape(x))
+        behind = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
+        pairs = [(0, 0)] * (rank - len(behind)) + behind[::-1]
+        pads = (*(a for a, _ in pairs), *(b for _, b in pairs))
+        named = "edge" if mode == "replicate" else mode
+        return g.op(Pad(mode=named, pads=pads, constant_value=float(value) if value else None), x)
