@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,6 +27,7 @@ ACTIVATED = frozenset(
 """Layers with an `activation` argument that is applied last."""
 
 STATISTICS = frozenset({"moving_mean", "moving_variance"})
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,9 @@ def write(graph: ir.Graph, outputs: Any, title: str, name: str) -> KerasSource:
     return _Writer(graph).source(outputs, title, name)
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Call:
-    """A node with its record, ready to be named; `pads` are layers that stand before it."""
+    """A node with its record; calls with the same key are calls of one layer."""
 
     view: NodeView
     record: Layer
@@ -79,68 +80,63 @@ class _Writer:
         self.graph = graph
         self.missing: list[Item] = []
         self.notes: list[str] = []
-        self.weights: dict[str, Weight] = {}
+        self.weights: list[Weight] = []
         self.taken: set[str] = set()
         self.frozen: list[tuple[str, str]] = []
         self.paths: dict[str, str] = {}
+        self.readers: dict[int, str] = {}
 
     def source(self, outputs: Any, title: str, name: str) -> KerasSource:
         """Write everything."""
         inputs = []
         for value in self.graph.inputs:
-            dtype = str(value.dtype.numpy()) if value.dtype is not None else "float32"
-            inputs.append((self._name(value.name or "x"), value, dims(value)[1:], dtype))
+            inputs.append((self._name(value.name or "x"), value, dims(value)[1:], _dtype(value)))
         calls = [call for node in self.graph if (call := self._call(node)) is not None]
         results = list(self.graph.outputs)
         self._check(calls, results)
-        calls = _folded(calls, results)
         counts = Counter(call.key for call in calls)
+        calls = _folded(calls, results, counts)
         names: dict[Any, str] = {}
+        settings: dict[str, dict[str, Any]] = {}
         steps: list[Step] = []
         for call in calls:
             if call.key not in names:
-                names[call.key] = self._name(_wanted(call.view, call.record))
+                names[call.key] = self._name(_wanted(call))
                 self.paths[names[call.key]] = call.view.place.path
-                self._weights(names[call.key], call)
-            steps += self._steps(names[call.key], call, counts[call.key] > 1)
-        steps, results = self._returned(steps, results)
-        self._tied(names)
+                settings[names[call.key]] = self._weights(names[call.key], call)
+            steps += self._steps(names[call.key], call, settings[names[call.key]], counts[call.key] > 1)
+        results = self._returned(steps, results)
         text = BuildText(title, identifier(name, "model"), inputs, steps, outputs, results, self.frozen).text()
-        return KerasSource(text, list(self.weights.values()), self.paths, self.notes)
+        return KerasSource(text, self.weights, self.paths, self.notes)
 
     # Nodes into calls ----------------------------------------------------------------------------------------------
 
     def _call(self, node: ir.Node) -> _Call | None:
         cls = base.class_of(node)
         where = node.metadata_props.get("kconvert.layer") or "forward"
-        if cls is None or not cls.targets()[1]:
-            self.missing.append(Item(where, node.op_type, "this operator has no Keras layer."))
-            return None
-        view = NodeView(node)
-        try:
-            record = view.record("keras")
-        except LookupError as error:
-            self.missing.append(Item(where, node.op_type, f"{str(error)[:1].lower()}{str(error)[1:]}."))
-            return None
-        if not isinstance(record, Layer):
-            self.missing.append(Item(where, node.op_type, "this operator has no Keras layer."))
-            return None
-        weights = tuple(sorted((k, id(v), axes) for k, (v, axes) in record.weights.items()))
-        whole = view.own or weights
-        key = (view.place.path, record.cls, repr(sorted(record.kwargs.items())), weights) if whole else id(node)
-        return _Call(view, record, key, node.outputs[0])
+        why = "this operator has no Keras layer."
+        if cls is not None and cls.targets()[1]:
+            view = NodeView(node)
+            try:
+                record = view.record("keras")
+                if isinstance(record, Layer):
+                    return _Call(view, record, _key(view, record, node), node.outputs[0])
+            except LookupError as error:
+                why = f"{error.args[0]}."
+        self.missing.append(Item(where, node.op_type, why))
+        return None
 
     def _check(self, calls: list[_Call], results: Sequence[ir.Value]) -> None:
         for call in calls:
             if any(array(v) is not None for v in _values(call.record)):
-                where = call.view.place.path or "forward"
-                self.missing.append(Item(where, call.view.node.op_type, "no Keras layer reads a constant or a free parameter here."))
+                where, what = call.view.place.path or "forward", call.view.node.op_type
+                self.missing.append(Item(where, what, "no Keras layer reads a constant or a loose parameter here."))
         if any(array(value) is not None for value in results):
             self.missing.append(Item("forward", "output", "it returns a constant."))
         if self.missing:
             raise Unsupported(self.missing)
 
-    def _steps(self, name: str, call: _Call, shared: bool) -> list[Step]:
+    def _steps(self, name: str, call: _Call, settings: dict[str, Any], shared: bool) -> list[Step]:
         """The layer's step, and before it those of the layers that its record has as inputs."""
         before: list[Step] = []
         inputs: list[ir.Value] = []
@@ -149,20 +145,13 @@ class _Writer:
                 inputs.append(given.value)
                 continue
             made = ir.Value(name=f"{name}_pad")
-            values = _values(given)
-            before.append(Step(self._name(f"{name}_pad"), given.cls, dict(given.kwargs), values, made))
+            kept = {k: v for k, v in settings.items() if k == "dtype"}
+            before.append(Step(self._name(f"{name}_pad"), given.cls, {**given.kwargs, **kept}, _values(given), made))
             inputs.append(made)
-        kwargs = dict(call.record.kwargs)
-        if name in self.fixed:
-            kwargs["trainable"] = False
-        dtype = self.dtypes.get(name) or _dtype(call.output)
-        if dtype != "float32":
-            kwargs["dtype"] = dtype
-            for step in before:
-                step.kwargs["dtype"] = dtype
+        kwargs = {**call.record.kwargs, **settings}
         return [*before, Step(name, call.record.cls, kwargs, inputs, call.output, shared)]
 
-    def _returned(self, steps: list[Step], results: list[ir.Value]) -> tuple[list[Step], list[ir.Value]]:
+    def _returned(self, steps: list[Step], results: list[ir.Value]) -> list[ir.Value]:
         """An input that is returned goes through an Identity layer."""
         given = {id(v) for v in self.graph.inputs}
         kept = []
@@ -172,16 +161,9 @@ class _Writer:
                 steps.append(Step(self._name("identity"), "Identity", {}, [value], made))
                 value = made
             kept.append(value)
-        return steps, kept
+        return kept
 
     # Names and weights ---------------------------------------------------------------------------------------------
-
-    @property
-    def fixed(self) -> set[str]:
-        """Layers that are frozen as a whole."""
-        return self._fixed
-
-    _fixed: set[str]
 
     def _name(self, wanted: str) -> str:
         stem = re.sub(r"[^0-9A-Za-z_\-]", "_", wanted) or "layer"
@@ -190,3 +172,82 @@ class _Writer:
             name, number = f"{stem}_{number}", number + 1
         self.taken.add(name)
         return name
+
+    def _weights(self, name: str, call: _Call) -> dict[str, Any]:
+        """Register a layer's weights; what its constructor must be told of them: trainable, dtype."""
+        record, made = call.record, []
+        for key, (value, axes) in record.weights.items():
+            data, known = array(value), origin(value)
+            if data is None:
+                raise Unsupported([Item(call.view.place.path, record.cls, f"its {key} is computed, not a weight.")])
+            if axes is not None:
+                data, known = data.transpose(axes), known.then("T", axes) if known is not None else None
+            trainable = key not in STATISTICS and known is not None and known.trainable
+            made.append(Weight(name, key, data, known, trainable))
+            first = self.readers.setdefault(id(value), name)
+            if first != name and known is not None:
+                self.notes.append(f"{name}: shares {known.path!r} with {first}; in Keras it is a copy that trains by itself")
+        self.weights += made
+        trained = [w for w in made if w.name not in STATISTICS]
+        frozen = [w.name for w in trained if not w.trainable]
+        settings: dict[str, Any] = {}
+        if not record.trainable or (frozen and len(frozen) == len(made)):
+            settings["trainable"] = False
+        elif frozen:
+            self.frozen += [(name, key) for key in frozen]
+            self.notes.append(
+                f"{name}: {' and '.join(frozen)} frozen, as in the source, and the rest is not; a .keras file does not "
+                "keep that, so after loading one set their `trainable` to False again (the last lines of model.py)"
+            )
+        dtypes = {str(w.data.dtype) for w in made} or {_dtype(call.output)}
+        if len(dtypes) > 1:
+            raise Unsupported([Item(call.view.place.path, record.cls, f"its weights have the dtypes {', '.join(sorted(dtypes))}.")])
+        return settings if dtypes == {"float32"} or not dtypes & FLOATS else {**settings, "dtype": dtypes.pop()}
+
+
+def _key(view: NodeView, record: Layer, node: ir.Node) -> Any:
+    """Calls with the same key are calls of one layer: a module that is called several times."""
+    weights = tuple(sorted((k, id(v), str(axes)) for k, (v, axes) in record.weights.items()))
+    if not view.own and not weights:
+        return id(node)
+    return view.place.path, record.cls, repr(sorted(record.kwargs.items())), weights
+
+
+def _wanted(call: _Call) -> str:
+    """The layer's name: the module's path, and behind it what is done there where the module is not just that."""
+    path, role = call.view.place.path, call.view.role
+    if call.view.own or call.record.weights:
+        return path or call.record.cls.lower()
+    role = call.record.cls.lower() if role in ("spatial", "boundary", "layout") else role
+    return f"{path}_{role}" if path else role
+
+
+def _folded(calls: list[_Call], results: Sequence[ir.Value], counts: Mapping[Any, int]) -> list[_Call]:
+    """An activation function behind a layer with an `activation` argument, and its only reader, becomes that argument."""
+    kept: dict[int, _Call] = {}
+    for call in calls:
+        values = _values(call.record)
+        name = call.record.kwargs.get("activation") if call.record.cls == "Activation" and not call.view.own else None
+        before = kept.get(id(values[0])) if len(values) == 1 else None
+        alone = before is not None and len(before.output.uses()) == 1 and not any(before.output is v for v in results)
+        if before is None or not isinstance(name, str) or not alone:
+            kept[id(call.output)] = call
+        elif before.record.cls in ACTIVATED and "activation" not in before.record.kwargs and counts[before.key] == 1:
+            del kept[id(before.output)]
+            record = replace(before.record, kwargs={**before.record.kwargs, "activation": name})
+            kept[id(call.output)] = replace(before, record=record, output=call.output)
+        else:
+            kept[id(call.output)] = call
+    return list(kept.values())
+
+
+def _values(record: Layer) -> list[ir.Value]:
+    """The graph's values that a record reads, those of the layers inside it too."""
+    found: list[ir.Value] = []
+    for given in record.inputs:
+        found += [given.value] if isinstance(given, Ref) else _values(given)
+    return found
+
+
+def _dtype(value: ir.Value) -> str:
+    return str(value.dtype.numpy()) if value.dtype is not None else "float32"

@@ -202,3 +202,71 @@ class BatchRenorm(nn.Module):
             self.running_std.lerp_(std, self.momentum)
             self.running_var.copy_((self.running_std**2 - self.eps).clamp(min=0))
         return F.batch_norm(x, None, None, r * self.weight, d * self.weight + self.bias, True, eps=self.eps)
+
+
+def average_pool_same(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> torch.Tensor:
+    """Mean of windows that give ceil(size / stride) outputs; what lies outside of the input does not count."""
+    pads: list[int] = []
+    for size, k, s in reversed(list(zip(x.shape[2:], kernel, stride))):
+        total = max((-(-size // s) - 1) * s + k - size, 0)
+        pads += [total // 2, total - total // 2]
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[x.dim() - 3]
+    inside = pool(F.pad(torch.ones_like(x[:1, :1]), pads), tuple(kernel), tuple(stride))
+    return pool(F.pad(x, pads), tuple(kernel), tuple(stride)) / inside
+
+
+def resample(x: torch.Tensor, size: Sequence[int], kernel: str, antialias: bool = False) -> torch.Tensor:
+    """Resize height and width: each output is a mean of inputs, weighted by a kernel around its centre.
+
+    The centre of output i is (i + 0.5) * n / m - 0.5 among n inputs for m outputs. With `antialias` the kernel is
+    stretched by n / m where that is above 1. "area" weighs by overlap.
+    """
+    for dim, count in ((2, size[0]), (3, size[1])):
+        scale = x.shape[dim] / count
+        stretch = max(scale, 1.0) if antialias else 1.0
+        center = (torch.arange(count, dtype=x.dtype, device=x.device) + 0.5) * scale - 0.5
+        offset = torch.arange(x.shape[dim], dtype=x.dtype, device=x.device) - center[:, None]
+        d = offset.abs() / stretch
+        if kernel == "area":
+            weight = ((offset + 0.5).clamp(max=scale / 2) - (offset - 0.5).clamp(min=-scale / 2)).clamp(min=0)
+        elif kernel == "bilinear":
+            weight = (1 - d).clamp(min=0)
+        elif kernel == "bicubic":
+            near, far = ((1.5 * d - 2.5) * d) * d + 1, ((-0.5 * d + 2.5) * d - 4) * d + 2
+            weight = torch.where(d < 1, near, torch.where(d < 2, far, 0))
+        else:
+            radius = {"lanczos3": 3, "lanczos5": 5}[kernel]
+            wave = torch.sinc(d) * torch.sinc(d / radius)
+            weight = torch.where(d <= 1e-3, 1, torch.where(d <= radius, wave, 0))
+        weight = weight / weight.sum(1, keepdim=True)
+        x = weight @ x if dim == 2 else x @ weight.T
+    return x
+
+
+def aspect_crop(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """The largest window in the middle of the image that has the proportions of `size`."""
+    height, width = x.shape[2], x.shape[3]
+    h = max(min(height, width * size[0] // size[1]), 1)
+    w = max(min(width, height * size[1] // size[0]), 1)
+    top, left = (height - h) // 2, (width - w) // 2
+    return x[:, :, top : top + h, left : left + w]
+
+
+def aspect_pad(x: torch.Tensor, size: Sequence[int], value: float) -> torch.Tensor:
+    """The image with equal borders of `value`, so that it has the proportions of `size`."""
+    height, width = x.shape[2], x.shape[3]
+    top = (max(height, width * size[0] // size[1]) - height) // 2
+    left = (max(width, height * size[1] // size[0]) - width) // 2
+    return F.pad(x, (left, left, top, top), value=value)
+
+
+def center_crop(x: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """The middle of the image; of one that is too small, the largest window of these proportions, resized."""
+    height, width = x.shape[2], x.shape[3]
+    h, w = size
+    if height < h or width < w:
+        h = max(min(height, width * size[0] // size[1]), 1)
+        w = max(min(width, height * size[1] // size[0]), 1)
+    top, left = (height - h) // 2, (width - w) // 2
+    x = x[:, :, top : top + h, left : left + w]
+    return x if (h, w) == tuple(size) else F.interpolate(x, size=tuple(size), mode="bilinear")

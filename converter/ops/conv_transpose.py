@@ -65,12 +65,11 @@ class ConvTranspose(Op):
         settings: dict[str, Any] = {"kernel_size": scalar(self.kernel_shape)}
         if set(self.strides) != {1}:
             settings["stride"] = scalar(self.strides)
-        cut = [back - front for front, back in self.pairs()]
         if any(front for front, _ in self.pairs()):
             settings["padding"] = scalar([front for front, _ in self.pairs()])
-        extra = [e - c if e else 0 for e, c in zip(self.extra(), cut, strict=True)]
-        if any(extra):
-            settings["output_padding"] = scalar(extra)
+        more = [extra + front - back for (front, back), extra in zip(self.pairs(), self.extra(), strict=True)]
+        if max(more) > 0:
+            settings["output_padding"] = scalar([max(m, 0) for m in more])
         if self.group != 1:
             settings["groups"] = self.group
         if not n.has(2):
@@ -80,12 +79,9 @@ class ConvTranspose(Op):
         weights = {"weight": n.value(1)} | ({"bias": n.value(2)} if n.has(2) else {})
         args = (width, (per_group or 0) * self.group)
         made = Module(f"nn.ConvTranspose{rank}d", args, settings, weights, inputs=(n.x(),))
-        if not any(cut) or any(extra):
+        if min(more) >= 0:
             return made
-        items = [slice(None, -c) if c else slice(None) for c in cut]
-        while items[-1] == slice(None):
-            items.pop()
-        return Index(made, (slice(None), slice(None), *items))
+        return Index(made, (slice(None), slice(None), *(slice(None, m) if m < 0 else slice(None) for m in more)))
 
     def keras(self, n: View) -> Record:
         rank = len(self.kernel_shape)

@@ -68,6 +68,25 @@ class _Pool(Op, abstract=True):
         """Whether zeros around the input give the same as padding."""
         return self.counts_padding()
 
+    def ceiled(self, sizes: Dims) -> tuple[int, ...] | None:
+        """The padding with which torch's ceil_mode has just these windows, None where no padding does.
+
+        With ceil_mode the last window may hang over the end, but has to start inside.
+        """
+        pairs = self.pairs(sizes)
+        reaches = [(k - 1) * d + 1 for k, d in zip(self.kernel_shape, self.rate(), strict=True)]
+        if pairs is None:
+            fits = all(n is None and s > 1 and r <= 2 for n, s, r in zip(sizes, self.strides, reaches, strict=True))
+            return (0,) * len(sizes) if fits else None
+        for n, s, r, k, (front, back) in zip(sizes, self.strides, reaches, self.kernel_shape, pairs, strict=True):
+            if n is None or 2 * front > k:
+                return None
+            steps = -(-(n + 2 * front - r) // s) + 1
+            steps -= (steps - 1) * s >= n + front
+            if steps != (n + front + back - r) // s + 1:
+                return None
+        return tuple(front for front, _ in pairs)
+
     @staticmethod
     def windows(layer: Any, sizes: Dims) -> dict[str, Any]:
         """The attributes that a Keras layer's pool_size, strides and padding stand for."""
@@ -103,11 +122,15 @@ class MaxPool(_Pool):
         pairs = self.pairs(n.shape()[2:])
         settings = self.window_settings()
         x: Any = n.x()
-        if pairs is None:
-            x = Call("pad_same", (x, self.kernel_shape, self.strides, self.rate()), {"value": float("-inf")})
-        elif all(a == b and 2 * a <= k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)):
+        ceiled = self.ceiled(n.shape()[2:])
+        if pairs is not None and all(a == b and 2 * a <= k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)):
             if any(a for a, _ in pairs):
                 settings["padding"] = scalar([a for a, _ in pairs])
+        elif ceiled is not None:
+            settings |= {"padding": scalar(ceiled)} if any(ceiled) else {}
+            settings["ceil_mode"] = True
+        elif pairs is None:
+            x = Call("pad_same", (x, self.kernel_shape, self.strides, self.rate()), {"value": float("-inf")})
         else:
             x = padded(x, pairs, float("-inf"))
         if set(self.rate()) != {1}:
@@ -187,12 +210,30 @@ class AveragePool(_Pool):
         rank = len(self.kernel_shape)
         pairs = self.pairs(n.shape()[2:])
         settings = self.window_settings()
-        if pairs is None or any(a != b or 2 * a > k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)):
+        ceiled = None if self.count_include_pad else self.ceiled(n.shape()[2:])
+        if pairs is not None and all(a == b and 2 * a <= k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)):
+            if any(a for a, _ in pairs):
+                settings["padding"] = scalar([a for a, _ in pairs])
+                settings["count_include_pad"] = bool(self.count_include_pad)
+        elif ceiled is not None:
+            settings |= {"padding": scalar(ceiled)} if any(ceiled) else {}
+            settings |= {"ceil_mode": True, "count_include_pad": False}
+        elif not self.count_include_pad and self.is_same(n.shape()[2:]):
+            return Call("average_pool_same", (n.x(), self.kernel_shape, self.strides))
+        else:
             raise LookupError(f"torch's AvgPool{rank}d has no padding {pairs}")
-        if any(a for a, _ in pairs):
-            settings["padding"] = scalar([a for a, _ in pairs])
-            settings["count_include_pad"] = bool(self.count_include_pad)
         return Module(f"nn.AvgPool{rank}d", (), settings, inputs=(n.x(),))
+
+    def is_same(self, sizes: Dims) -> bool:
+        """Whether the padding is what 'same' is for the sizes."""
+        windows = zip(sizes, self.kernel_shape, self.strides, self.rate(), strict=True)
+        return self.auto_pad == "SAME_UPPER" or self.pairs(sizes) == tuple(same(*w) for w in windows)
+
+    @keras_layer("AveragePooling1D", "AveragePooling2D", "AveragePooling3D")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        x = g.first(layer, x)
+        return g.last(layer, g.op(AveragePool(**_Pool.windows(layer, g.shape(x)[2:])), x))
 
     @torch_operation("avg_pool1d.default")
     @staticmethod

@@ -180,7 +180,10 @@ def _custom_classes(model: Any) -> dict[str, type]:
 
 
 def _copy_weights(model: Any, twin: Any) -> None:
-    """Copy every weight by cast; ''. One at a time, so that no second float64 copy exists."""
+    """Copy every weight by cast, one at a time, so that no second float64 copy exists.
+
+    Normalization computes with what finalize_state() made of its weights, so it is asked to make that again.
+    """
     import keras
 
     if len(model.weights) != len(twin.weights):
@@ -190,6 +193,9 @@ def _copy_weights(model: Any, twin: Any) -> None:
             raise NoFloat64(f"the rebuilt weight {new.path} has shape {tuple(new.shape)}, not {tuple(old.shape)}")
         value = np.asarray(keras.ops.convert_to_numpy(old))
         new.assign(value.astype(str(new.dtype)))
+    for layer in twin._flatten_layers():
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()
 
 
 def _packed(model: Any, tensors: list[Any]) -> Any:

@@ -1,0 +1,120 @@
+"""Pooling whose windows follow from the input's size: over everything, or a fixed number of windows."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.ops.base import Builder, Capture, Dims, Function, Op, View, keras_layer
+from converter.ops.cast import Cast, Where
+from converter.ops.compare import GreaterOrEqual, Less
+from converter.ops.elementwise import Div
+from converter.ops.indexing import Squeeze
+from converter.ops.padding import scalar
+from converter.ops.records import Module, Record
+from converter.ops.reduce import ReduceMax, ReduceMean, ReduceSum
+from converter.ops.shape import Unsqueeze
+from converter.ops.sizes import counted, minus, over, plus, size, times
+
+
+class _GlobalPooling(Op, abstract=True):
+    """No op of its own: a reduction over the spatial axes."""
+
+    @keras_layer("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D")
+    @staticmethod
+    def average(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        return g.op(ReduceMean(axes=_spatial(layer, len(g.shape(x))), keepdims=int(layer.keepdims)), x)
+
+    @keras_layer("GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D")
+    @staticmethod
+    def largest(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        return g.op(ReduceMax(axes=_spatial(layer, len(g.shape(x))), keepdims=int(layer.keepdims)), x)
+
+
+def _spatial(layer: Any, rank: int) -> tuple[int, ...]:
+    return tuple(range(2, rank)) if layer.data_format == "channels_first" else tuple(range(1, rank - 1))
+
+
+class _Adaptive(Function, abstract=True):
+    """(N, C, ...) -> (N, C, *output_size); window i of m over n elements goes from i * n // m to ceil((i + 1) * n / m)."""
+
+    output_size: tuple[int, ...]
+
+    spatial = True
+    kind: ClassVar[str]
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return (*shapes[0][:2], *self.output_size)
+
+    def torch(self, n: View) -> Record:
+        return Module(f"nn.Adaptive{self.kind}Pool{len(self.output_size)}d", (scalar(self.output_size),), inputs=(n.x(),))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        (x,) = inputs
+        for i, count in enumerate(self.output_size):
+            x = self.along(g, x, i + 2, count)
+        return x
+
+    def along(self, g: Builder, x: ir.Value, axis: int, count: int) -> ir.Value:
+        """`count` windows along one axis: the elements outside of each are replaced, then each is reduced."""
+        n = size(g, x, axis)
+        behind = len(g.shape(x)) - axis - 1
+        starts = times(g, counted(g, 0, count), n)
+        ends = over(g, plus(g, plus(g, starts, n), count - 1), count)
+        after = tuple(range(1, behind + 2))
+        first, last = (g.op(Unsqueeze(axes=after), v) for v in (over(g, starts, count), ends))
+        at = counted(g, 0, n)
+        if behind:
+            at = g.op(Unsqueeze(axes=tuple(range(1, behind + 1))), at)
+        windows = g.op(Unsqueeze(axes=(axis,)), x)
+        outside = g.constant(np.asarray(self.ignored()), like=x)
+        kept = g.op(Where(), g.op(GreaterOrEqual(), at, first), windows, outside)
+        kept = g.op(Where(), g.op(Less(), at, last), kept, outside)
+        return self.reduced(g, kept, axis + 1, minus(g, last, first))
+
+    def ignored(self) -> float:
+        """What stands for an element outside of the window."""
+        raise NotImplementedError
+
+    def reduced(self, g: Builder, windows: ir.Value, axis: int, lengths: ir.Value) -> ir.Value:
+        """Each window as one element; `lengths` has the axis with length 1."""
+        raise NotImplementedError
+
+
+class AdaptiveMaxPool(_Adaptive):
+    """The largest element of each window."""
+
+    kind: ClassVar[str] = "Max"
+
+    def ignored(self) -> float:
+        return float("-inf")
+
+    def reduced(self, g: Builder, windows: ir.Value, axis: int, lengths: ir.Value) -> ir.Value:
+        return g.op(ReduceMax(axes=(axis,), keepdims=0), windows)
+
+    @keras_layer("AdaptiveMaxPooling1D", "AdaptiveMaxPooling2D", "AdaptiveMaxPooling3D")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        op = AdaptiveMaxPool(output_size=tuple(int(n) for n in layer.output_size))
+        return g.last(layer, g.op(op, g.first(layer, x)))
+
+
+class AdaptiveAveragePool(_Adaptive):
+    """The mean of each window."""
+
+    kind: ClassVar[str] = "Avg"
+
+    def ignored(self) -> float:
+        return 0.0
+
+    def reduced(self, g: Builder, windows: ir.Value, axis: int, lengths: ir.Value) -> ir.Value:
+        total = g.op(ReduceSum(axes=(axis,), keepdims=1), windows)
+        return g.op(Squeeze(axes=(axis,)), g.op(Div(), total, g.op(Cast(to=int(windows.dtype or 1)), lengths)))
+
+    @keras_layer("AdaptiveAveragePooling1D", "AdaptiveAveragePooling2D", "AdaptiveAveragePooling3D")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        op = AdaptiveAveragePool(output_size=tuple(int(n) for n in layer.output_size))
+        return g.last(layer, g.op(op, g.first(layer, x)))

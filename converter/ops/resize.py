@@ -1,0 +1,211 @@
+"""Resizing of images and volumes.
+
+TensorFlow, JAX and numpy agree on what the interpolations mean, and that is what is written here: pixel centres at
+halves, a cubic kernel of -0.5 whose weights inside of the image sum to one. (Keras on torch takes -0.75.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, View, keras_layer, operand
+from converter.ops.cast import Where
+from converter.ops.compare import GreaterOrEqual
+from converter.ops.cropping import sliced
+from converter.ops.elementwise import Min
+from converter.ops.indexing import END
+from converter.ops.pad import Pad
+from converter.ops.padding import scalar
+from converter.ops.records import Call, Layer, Module, Record
+from converter.ops.resample import AspectCrop, AspectPad, Resample
+from converter.ops.sizes import integer, least, minus, most, over, size, times, window
+
+CUBIC: dict[str, Any] = {"cubic_coeff_a": -0.5, "exclude_outside": 1, "mode": "cubic"}
+BICUBIC = "Keras on torch computes bicubic with another kernel than on TensorFlow and JAX; the converted model is as on those."
+
+
+class Resize(Op):
+    """(N, C, ...) resized to `sizes`, or by `scales`, which has the factors of batch and channels in front."""
+
+    antialias: int = 0
+    axes: tuple[int, ...] | None = None
+    coordinate_transformation_mode: str = "half_pixel"
+    cubic_coeff_a: float = -0.75
+    exclude_outside: int = 0
+    extrapolation_value: float = 0.0
+    keep_aspect_ratio_policy: str = "stretch"
+    mode: str = "nearest"
+    nearest_mode: str = "round_prefer_floor"
+    roi: tuple[float, ...] | None = operand(1, None)
+    scales: tuple[float, ...] | None = operand(2, None)
+    sizes: tuple[int, ...] | None = operand(3, None)
+
+    spatial = True
+
+    def shape(self, *shapes: Dims) -> Dims:
+        x = shapes[0]
+        if self.sizes is not None:
+            return (*x[:2], *self.sizes)
+        return (*x[:2], *(None if n is None else n * f for n, f in zip(x[2:], self.factors(), strict=True)))
+
+    def factors(self) -> tuple[int, ...]:
+        """How many times larger each spatial axis gets."""
+        return tuple(int(f) for f in (self.scales or ())[2:])
+
+    def torch(self, n: View) -> Record:
+        if self.sizes is None:
+            factor = scalar(self.factors())
+            if self.mode == "cubic":
+                return Call("F.interpolate", (n.x(),), {"scale_factor": factor, "mode": "bicubic", "antialias": True})
+            named = {"mode": "bilinear"} if self.mode == "linear" else {}
+            return Module("nn.Upsample", (), {"scale_factor": factor, **named}, inputs=(n.x(),))
+        mode = {"nearest": "nearest-exact", "linear": "bilinear", "cubic": "bicubic"}[self.mode]
+        settings: dict[str, Any] = {"size": self.sizes, "mode": mode}
+        if self.mode == "cubic":
+            if any(d is None or d > m for d, m in zip(n.shape()[2:], self.sizes, strict=True)):
+                return Call("resample", (n.x(), self.sizes, "bicubic"))
+            settings["antialias"] = True
+        return Call("F.interpolate", (n.x(),), settings)
+
+    def keras(self, n: View) -> Record:
+        rank = len(n.shape()) - 2
+        mode = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}[self.mode]
+        if self.sizes is not None:
+            height, width = self.sizes
+            return Layer("Resizing", {"height": height, "width": width, "interpolation": mode}, inputs=(n.x(),))
+        size = self.factors()[0] if rank == 1 else self.factors()
+        named = {} if mode == "nearest" else {"interpolation": mode}
+        return Layer(f"UpSampling{rank}D", {"size": size, **named}, inputs=(n.x(),))
+
+    @keras_layer("UpSampling1D", "UpSampling2D", "UpSampling3D")
+    @staticmethod
+    def upsampling(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+        given = layer.size if isinstance(layer.size, (tuple, list)) else (layer.size,)
+        factors = tuple(int(f) for f in given)
+        kind = getattr(layer, "interpolation", "nearest")
+        x = g.first(layer, x)
+        scales = (1.0, 1.0, *(float(f) for f in factors))
+        if kind in ("nearest", "area"):
+            op: Op = Resize(coordinate_transformation_mode="asymmetric", nearest_mode="floor", scales=scales)
+        elif kind == "bilinear":
+            op = Resize(mode="linear", scales=scales)
+        elif kind == "bicubic":
+            g.note(BICUBIC)
+            op = Resize(**CUBIC, scales=scales)
+        elif kind in ("lanczos3", "lanczos5"):
+            op = Resample(kernel=kind, factors=factors)
+        else:
+            raise Refusal(f"interpolation={kind!r} has no mapping.")
+        return g.last(layer, g.op(op, x))
+
+    @keras_layer("Resizing")
+    @staticmethod
+    def resizing(g: Capture, layer: Any, x: Any) -> ir.Value:
+        x = g.first(layer, images(g, x))
+        wanted = (int(layer.height), int(layer.width))
+        if layer.crop_to_aspect_ratio:
+            x = _cropped(g, x, wanted)
+        elif layer.pad_to_aspect_ratio:
+            x = _padded(g, x, wanted, float(layer.fill_value))
+        if layer.interpolation == "bicubic" and not layer.antialias:
+            g.note(BICUBIC)
+        return g.last(layer, g.op(_resize(layer.interpolation, bool(layer.antialias), g.shape(x), wanted), x))
+
+
+def _resize(kind: str, antialias: bool, shape: Dims, wanted: tuple[int, int]) -> Op:
+    """Height and width to `wanted`."""
+    shrinks = any(d is None or d > m for d, m in zip(shape[2:], wanted, strict=True))
+    if kind == "nearest":
+        return Resize(axes=(2, 3), nearest_mode="round_prefer_ceil", sizes=wanted)
+    if kind == "bilinear" and not (antialias and shrinks):
+        return Resize(axes=(2, 3), mode="linear", sizes=wanted)
+    if kind == "bicubic" and not (antialias and shrinks):
+        return Resize(**CUBIC, axes=(2, 3), sizes=wanted)
+    if kind in ("bilinear", "bicubic", "lanczos3", "lanczos5", "area"):
+        return Resample(kernel=kind, sizes=wanted, antialias=int(antialias and kind != "area"))
+    raise Refusal(f"interpolation={kind!r} has no mapping.")
+
+
+def _cropped(g: Capture, x: ir.Value, wanted: tuple[int, int]) -> ir.Value:
+    """The largest window of (N, C, h, w) in the middle that has the proportions of `wanted`."""
+    height, width = g.shape(x)[2:]
+    if height is None or width is None:
+        return g.op(AspectCrop(size=wanted), x)
+    taken = fitting(height, width, wanted)
+    starts = [(n - t) // 2 for n, t in zip((height, width), taken, strict=True)]
+    ends = [END if t == n else s + t for n, s, t in zip((height, width), starts, taken, strict=True)]
+    return sliced(g, x, {2: (starts[0], ends[0]), 3: (starts[1], ends[1])})
+
+
+def _padded(g: Capture, x: ir.Value, wanted: tuple[int, int], value: float) -> ir.Value:
+    """(N, C, h, w) with equal borders, so that it has the proportions of `wanted`."""
+    height, width = g.shape(x)[2:]
+    if height is None or width is None:
+        return g.op(AspectPad(size=wanted, value=value), x)
+    top = (max(height, width * wanted[0] // wanted[1]) - height) // 2
+    left = (max(width, height * wanted[1] // wanted[0]) - width) // 2
+    if top == left == 0:
+        return x
+    return g.op(Pad(pads=(0, 0, top, left) * 2, constant_value=value or None), x)
+
+
+def fitting(height: int, width: int, wanted: tuple[int, int]) -> tuple[int, int]:
+    """The largest window that has the proportions of `wanted`."""
+    tall, wide = width * wanted[0] // wanted[1], height * wanted[1] // wanted[0]
+    return max(min(height, tall), 1), max(min(width, wide), 1)
+
+
+def images(g: Capture, x: Any) -> ir.Value:
+    """A batch of float images."""
+    if not isinstance(x, ir.Value):
+        raise Refusal("it is called on a dict of images and labels.", "Call it on the images alone.")
+    if len(g.shape(x)) != 4:
+        raise Refusal("it is called on a single image, not on a batch.", "Give the input a batch axis.")
+    if x.dtype is not None and not x.dtype.is_floating_point():
+        raise Refusal(f"it is called on {x.dtype.name} images.", "Give the input a float dtype, or cast before.")
+    return x
+
+
+class CenterCrop(Function):
+    """The middle (N, C, *size) of images; of smaller ones the largest window of these proportions, resized."""
+
+    size: tuple[int, ...]
+
+    spatial = True
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return (*shapes[0][:2], *self.size)
+
+    def torch(self, n: View) -> Record:
+        return Call("center_crop", (n.x(), self.size))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        (x,) = inputs
+        h, w = size(g, x, 2), size(g, x, 3)
+        tall, wide = over(g, times(g, w, self.size[0]), self.size[1]), over(g, times(g, h, self.size[1]), self.size[0])
+        room = g.op(Min(), minus(g, h, self.size[0]), minus(g, w, self.size[1]))
+        large = g.op(GreaterOrEqual(), room, integer(g, 0))
+        for axis, length, fit, wanted in ((2, h, tall, self.size[0]), (3, w, wide, self.size[1])):
+            taken = g.op(Where(), large, g.constant(np.asarray(wanted)), most(g, least(g, length, fit), 1))
+            x = window(g, x, axis, over(g, minus(g, length, taken), 2), taken)
+        return g.op(Resize(axes=(2, 3), mode="linear", sizes=self.size), x)
+
+    @keras_layer("CenterCrop")
+    @staticmethod
+    def layer(g: Capture, layer: Any, x: Any) -> ir.Value:
+        x = g.first(layer, images(g, x))
+        wanted = (int(layer.height), int(layer.width))
+        sizes = g.shape(x)[2:]
+        if None in sizes:
+            return g.last(layer, g.op(CenterCrop(size=wanted), x))
+        height, width = (d or 0 for d in sizes)
+        if height >= wanted[0] and width >= wanted[1]:
+            top, left = (height - wanted[0]) // 2, (width - wanted[1]) // 2
+            bounds = {2: (top, END if top == 0 == height - wanted[0] else top + wanted[0])}
+            bounds[3] = (left, END if left == 0 == width - wanted[1] else left + wanted[1])
+            return g.last(layer, sliced(g, x, bounds))
+        x = _cropped(g, x, wanted)
+        return g.last(layer, g.op(Resize(axes=(2, 3), mode="linear", sizes=wanted), x))
