@@ -16,10 +16,11 @@ import torch
 
 import converter
 from tests.cases.layout import CASES as LAYOUTS
+from tests.cases.layout_units import CASES as UNITS
 from tests.cases.models import CASES as MODELS
 
 L = keras.layers
-EVERY = {case.id: case for case in (*LAYOUTS, *MODELS)}
+EVERY = {case.id: case for case in (*LAYOUTS, *UNITS, *MODELS)}
 SHOWN = (
     "layout_squeeze_excite_dense",
     "layout_inception",
@@ -116,7 +117,10 @@ def _named(names: list[str]) -> Any:
         try:
             layer = L.Dense(4, name=name)
             y = layer(y)
-        except (ValueError, KeyError):  # names that Keras refuses when it builds ('.' on its torch backend) are set later
+        except (
+            ValueError,
+            KeyError,
+        ):  # names that Keras refuses when it builds ('.' on its torch backend) are set later
             layer = L.Dense(4)
             y = layer(y)
             layer.name = name
@@ -131,7 +135,9 @@ def test_hostile_layer_name(name: str, tmp_path: Path, monkeypatch: pytest.Monke
     same(model, result)
     assert not list(tmp_path.iterdir())
     [key] = {key.rsplit(".", 1)[0] for key in result.model.state_dict()}
-    assert key.isidentifier() and key.isascii() and key not in dir(torch.nn.Module)
+    assert key.isidentifier()
+    assert key.isascii()
+    assert key not in dir(torch.nn.Module)
 
 
 def test_all_hostile_names_in_one_model() -> None:
@@ -145,7 +151,11 @@ def test_all_hostile_names_in_one_model() -> None:
 
 def test_clashes_are_numbered_in_call_order() -> None:
     result = convert(_named(["a_b", "a b", "a-b"]))
-    assert [k for k in result.model.state_dict() if k.endswith("weight")] == ["a_b.weight", "a_b_2.weight", "a_b_3.weight"]
+    assert [k for k in result.model.state_dict() if k.endswith("weight")] == [
+        "a_b.weight",
+        "a_b_2.weight",
+        "a_b_3.weight",
+    ]
 
 
 @pytest.mark.parametrize("name", ["train", "self", "class", "1st", "x y", "схема", "F", "print", "data"])
@@ -250,7 +260,8 @@ def test_shared_layer_is_registered_once() -> None:
     dense = L.Dense(5, name="shared")
     result = convert(keras.Model(x, dense(dense(x))))
     assert list(result.model.state_dict()) == ["shared.weight", "shared.bias"]
-    assert result.source.count("nn.Linear") == 1 and result.source.count("self.shared(") == 2
+    assert result.source.count("nn.Linear") == 1
+    assert result.source.count("self.shared(") == 2
 
 
 def test_nested_model_called_twice_is_one_class() -> None:
@@ -285,7 +296,8 @@ def test_parameters_and_state(case: Any) -> None:
     pointers = [v.data_ptr() for v in state.values() if v.numel()]
     assert len(set(pointers)) == len(pointers)
     assert {entry.target for entry in result.mapping} <= set(state)
-    assert {entry.source for entry in result.mapping} and len(result.mapping) == len(model.weights) - _seeds(model)
+    assert {entry.source for entry in result.mapping}
+    assert len(result.mapping) == len(model.weights) - _seeds(model)
     fresh = type(target)()
     fresh.load_state_dict(state, strict=True)
 
@@ -300,7 +312,8 @@ def test_frozen_parts_are_frozen() -> None:
     before = {k: v.clone() for k, v in target.state_dict().items() if "running" in k}
     target.train()
     target(torch.randn(4, 3, 7, 6))
-    assert before and all(torch.equal(target.state_dict()[k], v) for k, v in before.items())
+    assert before
+    assert all(torch.equal(target.state_dict()[k], v) for k, v in before.items())
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -339,64 +352,6 @@ def test_mypy_accepts_the_files(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-# What acts in training ---------------------------------------------------------------------------------------------
-
-
-def trained(layer: Any, shape: tuple[int, ...]) -> torch.Tensor:
-    """The converted layer in training mode, on ones."""
-    x = keras.Input(shape[1:], name="x")
-    target = convert(keras.Model(x, layer(x))).model
-    ones = torch.ones(shape)
-    assert torch.equal(target(ones), ones)
-    target.train()
-    out: torch.Tensor = target(ones)
-    return out
-
-
-def test_dropout_noise_shape_in_training() -> None:
-    out = trained(L.Dropout(0.25, noise_shape=(None, 1, None)), (400, 5, 30))
-    assert torch.equal(out, out[:, :1].expand_as(out))
-    assert out.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
-    assert abs(float((out == 0).float().mean()) - 0.25) < 0.02
-
-
-def test_dropout_noise_shape_for_the_whole_batch() -> None:
-    out = trained(L.Dropout(0.5, noise_shape=(1, 5, 30)), (40, 5, 30))
-    assert torch.equal(out, out[:1].expand_as(out)) and 0 < float((out == 0).float().mean()) < 1
-
-
-@pytest.mark.parametrize("first", [False, True])
-def test_spatial_dropout_in_training(first: bool) -> None:
-    form = "channels_first" if first else "channels_last"
-    out = trained(L.SpatialDropout2D(0.25, data_format=form), (200, 30, 4, 5) if first else (200, 4, 5, 30))
-    maps = out if first else out.permute(0, 3, 1, 2)
-    assert torch.equal(maps, maps[:, :, :1, :1].expand_as(maps))
-    assert abs(float((out == 0).float().mean()) - 0.25) < 0.03
-
-
-@pytest.mark.parametrize("noise_shape", [None, (None, 1, None)])
-def test_alpha_dropout_in_training(noise_shape: Any) -> None:
-    """The two values that Keras gives, and their shares."""
-    rate, limit = 0.3, -1.7580993408473766
-    out = trained(L.AlphaDropout(rate, noise_shape=noise_shape), (400, 5, 30))
-    scale = ((1 - rate) * (1 + rate * limit**2)) ** -0.5
-    values = [scale * limit - scale * limit * rate, scale - scale * limit * rate]
-    assert out.unique().tolist() == pytest.approx(values, rel=1e-4)
-    assert abs(float((out > 0).float().mean()) - 0.7) < 0.02
-    if noise_shape:
-        assert torch.equal(out, out[:, :1].expand_as(out))
-
-
-def test_gaussian_noise_in_training() -> None:
-    out = trained(L.GaussianNoise(0.5), (400, 5, 30))
-    assert abs(float(out.mean()) - 1) < 0.02 and abs(float(out.std()) - 0.5) < 0.02
-
-
-def test_gaussian_dropout_in_training() -> None:
-    out = trained(L.GaussianDropout(0.2), (400, 5, 30))
-    assert abs(float(out.mean()) - 1) < 0.02 and abs(float(out.std()) - 0.5) < 0.02
 
 
 # What is refused ---------------------------------------------------------------------------------------------------

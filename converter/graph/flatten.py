@@ -79,7 +79,9 @@ def _apply(g: GraphBuilder, found: list[_Way]) -> bool:
     changed: set[tuple[int, int]] = set()
     for way in found:
         node = way.node
-        made = g.insert(way.made, [way.source], place_of(node), node.metadata_props.get("kconvert.role", ""), before=node)
+        made = g.insert(
+            way.made, [way.source], place_of(node), node.metadata_props.get("kconvert.role", ""), before=node
+        )
         for end in way.ends:
             for use in list(end.uses()):
                 use.node.replace_input_with(use.idx, made)

@@ -88,7 +88,7 @@ def _turned_outputs(g: GraphBuilder, boundary: Boundary, first: bool) -> Iterato
 
 
 def _reaches(value: ir.Value, perm: Perm, down: bool, seen: set[int]) -> bool:
-    """Whether layout-neutral ops lead from a value to the transposition `perm` of a spatial op or of a turned boundary."""
+    """Whether layout-neutral ops lead from a value to the transposition `perm` of a spatial op or a turned boundary."""
     if id(value) in seen:
         return False
     seen.add(id(value))
@@ -184,7 +184,9 @@ def _sink(g: GraphBuilder, node: ir.Node) -> None:
         return
     perms = [base.inverse(p) for _, p in found]
     perm = max(perms, key=perms.count)
-    if any(len(dims(v)) != len(perm) for _, v in data) and not (cls.neutral and len(dims(node.outputs[0])) == len(perm)):
+    if any(len(dims(v)) != len(perm) for _, v in data) and not (
+        cls.neutral and len(dims(node.outputs[0])) == len(perm)
+    ):
         return
     moved = op.permuted(perm, next(dims(v) for _, v in data if len(dims(v)) == len(perm)))
     if moved is None:
@@ -287,7 +289,9 @@ def _squeezed(g: GraphBuilder, value: ir.Value, before: ir.Node) -> ir.Value:
         return value
     flat = _squeezed(g, source, before)
     if len(dims(flat)) != 2:
-        flat = g.insert(Reshape(target=(0, *target([dims(source)[-1]]))), [flat], place_of(node), "layout", before=before)
+        flat = g.insert(
+            Reshape(target=(0, *target([dims(source)[-1]]))), [flat], place_of(node), "layout", before=before
+        )
     inputs = [flat, *(_flat_constant(g, v) if cls.neutral else v for v in constants)]
     role = node.metadata_props.get(ROLE, "")
     return g.insert(op, _data_inputs(op, list(inputs)), place_of(node), role, facts_of(node), before=before)
@@ -360,7 +364,7 @@ def _lift_node(g: GraphBuilder, node: ir.Node) -> None:
 
 
 def _tidy(g: GraphBuilder) -> None:
-    """What is left: pairs of Transposes become one, pairs of reshapes too, and of equal Transposes only the first stays."""
+    """What is left: pairs of Transposes become one, pairs of reshapes too; of equal Transposes the first stays."""
     for node in list(g.graph):
         inner = node.inputs[0].producer() if node.op_type in ("Reshape", "Flatten") and node.inputs[0] else None
         if inner is not None and inner.metadata_props.get(ROLE) == "layout" and inner.op_type == "Reshape":

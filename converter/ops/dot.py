@@ -51,14 +51,16 @@ class Normalize(Function):
 
 
 class Dot(Function):
-    """y[n, i..., j...] = sum over k of a[n, i..., k at axis left] * b[n, j..., k at axis right]; (N, 1) for two of rank 2."""
+    """y[n, i..., j...] = sum over k of a[n, i..., k at `left`] * b[n, j..., k at `right`]; (N, 1) for two of rank 2."""
 
     left: int
     right: int
 
     def shape(self, *shapes: Dims) -> Dims:
         a, b = shapes
-        rest = [d for i, d in enumerate(a) if i not in (0, self.left)] + [d for i, d in enumerate(b) if i not in (0, self.right)]
+        rest = [d for i, d in enumerate(a) if i not in (0, self.left)] + [
+            d for i, d in enumerate(b) if i not in (0, self.right)
+        ]
         return (a[0] if a[0] is not None else b[0], *(rest or [1]))
 
     def equation(self, ranks: tuple[int, int]) -> str:

@@ -6,7 +6,20 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Refusal, TorchCapture, View, keras_layer, operand, torch_operation
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Function,
+    Op,
+    Perm,
+    Refusal,
+    TorchCapture,
+    View,
+    keras_layer,
+    operand,
+    torch_operation,
+)
 from converter.ops.records import Layer, Module, Record
 
 BELOW_ONE = 1 - 2.0**-24
@@ -36,7 +49,6 @@ class Dropout(Op):
         if layer.noise_shape is not None:
             return g.op(SharedDropout(noise=noise_of(layer.noise_shape, g.shape(x))), x, rate=repr(rate))
         return g.op(Dropout(ratio=min(rate, BELOW_ONE), seed=_seed(layer.seed)), x, rate=repr(rate))
-
 
     @torch_operation("dropout.default")
     @staticmethod
@@ -81,7 +93,6 @@ class SharedDropout(Function):
         noise = (OWN, OWN, *same) if first else (OWN, *same, OWN)
         return g.op(SharedDropout(noise=noise), x, rate=repr(float(layer.rate)))
 
-
     @torch_operation("feature_dropout.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, p: float, train: bool) -> ir.Value:
@@ -111,7 +122,6 @@ class AlphaDropout(Function):
         if layer.noise_shape is not None:
             return g.op(SharedAlphaDropout(noise=noise_of(layer.noise_shape, g.shape(x))), x, rate=rate)
         return g.op(AlphaDropout(), x, rate=rate)
-
 
     @torch_operation("alpha_dropout.default")
     @staticmethod

@@ -75,7 +75,7 @@ def fold(g: Capture, op: Op, xs: Sequence[ir.Value]) -> ir.Value:
 
 
 def merged(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
-    """The inputs of a merging layer: of one dtype, and those of lower rank with axes of length 1 behind the batch axis."""
+    """The inputs of a merging layer in one dtype, those of lower rank with axes of length 1 behind the batch axis."""
     rank = max(len(g.shape(x)) for x in xs)
     raised = []
     for x in alike(g, xs):

@@ -50,7 +50,9 @@ class Identity(Op):
         g.note(f"it adds to the loss while training only (l1={layer.l1!r}, l2={layer.l2!r}), and is left out.")
         return x
 
-    @torch_operation("contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default")
+    @torch_operation(
+        "contiguous.default", "clone.default", "detach.default", "alias.default", "lift_fresh_copy.default"
+    )
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, *given: Any) -> ir.Value:
         return x
@@ -84,5 +86,3 @@ class Masking(Function):
         if value.size != 1:
             raise Refusal(f"mask_value is an array of shape {value.shape}.", "Use one number.")
         return g.op(Masking(value=float(value.item())), x)
-
-

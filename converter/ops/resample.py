@@ -17,7 +17,7 @@ from converter.ops.pad_same import surrounded
 from converter.ops.records import Call, Infix, Record, Size
 from converter.ops.reduce import ReduceSum
 from converter.ops.shape import Transpose, Unsqueeze
-from converter.ops.sizes import counted, least, minus, most, over, plus, size, times, window
+from converter.ops.sizes import counted, integer, least, minus, most, over, size, times, window
 
 DOUBLE = int(ir.DataType.DOUBLE)
 RADIUS = {"lanczos3": 3, "lanczos5": 5}
@@ -68,7 +68,8 @@ class Resample(Function):
     def weights(self, g: Builder, x: ir.Value, axis: int) -> ir.Value:
         """The matrix (outputs, inputs) for one axis."""
         n = size(g, x, axis)
-        count = times(g, n, self.factors[axis - 2]) if self.factors else g.constant(np.asarray((self.sizes or ())[axis - 2]))
+        wanted = (self.sizes or self.factors or ())[axis - 2]
+        count = times(g, n, wanted) if self.sizes is None else integer(g, wanted)
         scale = g.op(Div(), g.op(Cast(to=DOUBLE), n), g.op(Cast(to=DOUBLE), count))
         half = number(g, 0.5)
         outputs = g.op(Unsqueeze(axes=(1,)), g.op(Cast(to=DOUBLE), counted(g, 0, count)))

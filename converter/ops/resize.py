@@ -24,7 +24,7 @@ from converter.ops.resample import AspectCrop, AspectPad, Resample
 from converter.ops.sizes import integer, least, minus, most, over, size, times, window
 
 CUBIC: dict[str, Any] = {"cubic_coeff_a": -0.5, "exclude_outside": 1, "mode": "cubic"}
-BICUBIC = "Keras on torch computes bicubic with another kernel than on TensorFlow and JAX; the converted model is as on those."
+BICUBIC = "bicubic is as Keras computes it on TensorFlow and JAX; Keras on torch takes another kernel."
 
 
 class Resize(Op):
@@ -39,9 +39,9 @@ class Resize(Op):
     keep_aspect_ratio_policy: str = "stretch"
     mode: str = "nearest"
     nearest_mode: str = "round_prefer_floor"
-    roi: tuple[float, ...] | None = operand(1, None)
-    scales: tuple[float, ...] | None = operand(2, None)
-    sizes: tuple[int, ...] | None = operand(3, None)
+    roi: tuple[float, ...] | None = operand(1, default=None)
+    scales: tuple[float, ...] | None = operand(2, default=None)
+    sizes: tuple[int, ...] | None = operand(3, default=None)
 
     spatial = True
 
@@ -134,10 +134,17 @@ def _cropped(g: Capture, x: ir.Value, wanted: tuple[int, int]) -> ir.Value:
     height, width = g.shape(x)[2:]
     if height is None or width is None:
         return g.op(AspectCrop(size=wanted), x)
-    taken = fitting(height, width, wanted)
-    starts = [(n - t) // 2 for n, t in zip((height, width), taken, strict=True)]
-    ends = [END if t == n else s + t for n, s, t in zip((height, width), starts, taken, strict=True)]
-    return sliced(g, x, {2: (starts[0], ends[0]), 3: (starts[1], ends[1])})
+    return _middle(g, x, fitting(height, width, wanted))
+
+
+def _middle(g: Capture, x: ir.Value, taken: tuple[int, int]) -> ir.Value:
+    """The middle of (N, C, h, w)."""
+    bounds: dict[int, tuple[int, int]] = {}
+    for axis, length in enumerate(taken, 2):
+        size = g.shape(x)[axis] or 0
+        start = (size - length) // 2
+        bounds[axis] = (start, END if start + length == size else start + length)
+    return sliced(g, x, bounds)
 
 
 def _padded(g: Capture, x: ir.Value, wanted: tuple[int, int], value: float) -> ir.Value:
@@ -203,9 +210,6 @@ class CenterCrop(Function):
             return g.last(layer, g.op(CenterCrop(size=wanted), x))
         height, width = (d or 0 for d in sizes)
         if height >= wanted[0] and width >= wanted[1]:
-            top, left = (height - wanted[0]) // 2, (width - wanted[1]) // 2
-            bounds = {2: (top, END if top == 0 == height - wanted[0] else top + wanted[0])}
-            bounds[3] = (left, END if left == 0 == width - wanted[1] else left + wanted[1])
-            return g.last(layer, sliced(g, x, bounds))
+            return g.last(layer, _middle(g, x, wanted))
         x = _cropped(g, x, wanted)
         return g.last(layer, g.op(Resize(axes=(2, 3), mode="linear", sizes=wanted), x))

@@ -48,7 +48,6 @@ class Transpose(Op):
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         return g.op(Transpose(perm=(0, *layer.dims)), x)
 
-
     @torch_operation("permute.default", "transpose.int", "t.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, *given: Any) -> ir.Value:
@@ -146,7 +145,6 @@ class Reshape(Op):
             rest = math.prod(d for d in wanted if d != -1)
             wanted = tuple(math.prod(d or 1 for d in known) // rest if d == -1 else d for d in wanted)
         return g.op(Reshape(target=(0, *wanted)), x)
-
 
     @torch_operation(
         "view.default",
@@ -273,7 +271,6 @@ class Concat(Op):
             raise Refusal("it concatenates different dtypes.", "Cast them to one dtype before.")
         return g.op(Concat(axis=layer.axis % len(g.shape(xs[0]))), *xs) if len(xs) > 1 else xs[0]
 
-
     @torch_operation("cat.default", "concat.default")
     @staticmethod
     def aten(g: TorchCapture, tensors: tuple[ir.Value, ...], dim: int) -> ir.Value:
@@ -323,4 +320,3 @@ def groups(before: Dims, after: Dims) -> list[tuple[list[int], list[int]]] | Non
 def target(lengths: list[int | None]) -> tuple[int, ...]:
     """Lengths as Reshape takes them; -1 for an unknown one."""
     return tuple(-1 if d is None else d for d in lengths)
-

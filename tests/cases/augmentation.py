@@ -49,7 +49,11 @@ def _with_conv(name: str, dtype: str | None = None) -> Case:
 CASES: list[Case] = [
     *[unary(f"augmentation_{name.lower()}", SHAPE, make) for name, make in LAYERS.items()],
     *[
-        unary(f"augmentation_{name.lower()}_first", FIRST, lambda L, name=name: LAYERS[name](L, data_format="channels_first"))
+        unary(
+            f"augmentation_{name.lower()}_first",
+            FIRST,
+            lambda L, name=name: LAYERS[name](L, data_format="channels_first"),
+        )
         for name in ("RandomBrightness", "RandomCrop", "RandomFlip", "RandomRotation", "RandomZoom")
     ],
     _with_conv("RandomFlip"),

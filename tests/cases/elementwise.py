@@ -10,7 +10,9 @@ from tests.cases import Case
 SHAPE = (5, 4, 3)
 
 
-def arithmetic(case_id: str, function: Callable[[Any, Any], Any], shape: tuple[int | None, ...] = SHAPE, **options: Any) -> Case:
+def arithmetic(
+    case_id: str, function: Callable[[Any, Any], Any], shape: tuple[int | None, ...] = SHAPE, **options: Any
+) -> Case:
     """A row with one input and an expression of it."""
 
     def make(keras: Any) -> Any:
@@ -20,7 +22,13 @@ def arithmetic(case_id: str, function: Callable[[Any, Any], Any], shape: tuple[i
     return Case(case_id, make, **options)
 
 
-def two(case_id: str, function: Callable[[Any, Any, Any], Any], a: tuple[int | None, ...] = SHAPE, b: tuple[int | None, ...] = SHAPE, **options: Any) -> Case:
+def two(
+    case_id: str,
+    function: Callable[[Any, Any, Any], Any],
+    a: tuple[int | None, ...] = SHAPE,
+    b: tuple[int | None, ...] = SHAPE,
+    **options: Any,
+) -> Case:
     """A row with two inputs and an expression of both."""
 
     def make(keras: Any) -> Any:

@@ -31,7 +31,6 @@ def after_convs(case_id: str, layer: Callable[[Any], Any], **options: Any) -> Ca
     return Case(case_id, make, transposes=0, **options)
 
 
-
 EVERY = ("Add", "Multiply", "Average", "Maximum", "Minimum")
 
 

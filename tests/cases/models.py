@@ -71,7 +71,9 @@ def nested_inside_nested(keras: Any) -> Any:
 def sequential_in_sequential(keras: Any) -> Any:
     L = keras.layers
     body = keras.Sequential([keras.Input((7, 6, 3)), L.Conv2D(4, 3), L.ReLU(), L.MaxPooling2D(2)], name="body")
-    head = keras.Sequential([keras.Input((16,)), L.Dense(6, activation="relu"), L.Dropout(0.2), L.Dense(3)], name="head")
+    head = keras.Sequential(
+        [keras.Input((16,)), L.Dense(6, activation="relu"), L.Dropout(0.2), L.Dense(3)], name="head"
+    )
     return keras.Sequential([keras.Input((7, 6, 3), name="x"), body, L.Flatten(), head])
 
 

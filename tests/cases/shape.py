@@ -8,7 +8,9 @@ from tests.cases import Case, unary
 BOTH = ""
 
 
-def sliced(case_id: str, function: Callable[[Any], Any], shape: tuple[int | None, ...] = (5, 4, 3), **options: Any) -> Case:
+def sliced(
+    case_id: str, function: Callable[[Any], Any], shape: tuple[int | None, ...] = (5, 4, 3), **options: Any
+) -> Case:
     """A row with a subscription."""
 
     def make(keras: Any) -> Any:
