@@ -11,7 +11,7 @@ from converter import frameworks, proof, sources
 from converter.conversion import Conversion, Turn, WeightMap, WeightMaps
 from converter.errors import UsageError
 from converter.report import Report
-from converter.saving import onnx_files, torch_files
+from converter.saving import keras_files, onnx_files, torch_files
 from converter.sources import Source
 
 Layout = Literal["native", "source"]
@@ -112,11 +112,12 @@ def _keras_to_torch(source: Source, layout: Layout, example_inputs: Sequence[Any
 
 
 def _to_onnx(source: Source, layout: Layout, example_inputs: Sequence[Any] | None) -> Conversion:
-    from converter.capture import from_keras
+    from converter.capture import from_keras, from_torch
     from converter.graph import flatten, onnx_model
     from converter.graph import layout as layouts
 
-    captured = from_keras.capture(source.model)
+    is_keras = source.kind == "keras"
+    captured = from_keras.capture(source.model) if is_keras else from_torch.capture(source.model, example_inputs)
     g = captured.graph
     specs = proof.input_specs(g.graph.inputs)
     layouts.settle(g, "source")
@@ -131,6 +132,38 @@ def _to_onnx(source: Source, layout: Layout, example_inputs: Sequence[Any] | Non
 
 
 def _torch_to_keras(source: Source, layout: Layout, example_inputs: Sequence[Any] | None) -> Conversion:
-    raise UsageError("from PyTorch to Keras: not wired yet")
+    from converter.build import keras_load, to_keras
+    from converter.capture import from_torch
+    from converter.graph import channels_last, flatten, onnx_model
+    from converter.graph import layout as layouts
+
+    captured = from_torch.capture(source.model, example_inputs)
+    g = captured.graph
+    specs = proof.input_specs(g.graph.inputs)
+    channels_last.turn(g)
+    turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout, first=False)]
+    flatten.absorb(g)
+    written = to_keras.write(g.graph, captured.outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name)
+    state = [(w.layer, w.name, w.data) for w in written.weights]
+    known = [w for w in written.weights if w.origin is not None]
+    maps = WeightMaps(WeightMap(w.origin.path, w.key, w.origin.axes, w.origin.transform) for w in known if w.origin)
+    report = Report(
+        source.name,
+        "keras",
+        turns=[str(t) for t in turns],
+        transposes=sum(node.op_type == "Transpose" for node in g.graph),
+        warnings=proof.warnings_of(g.graph, source, written.weights),
+        notes=[*captured.notes, *written.notes],
+    )
+    made = Conversion("keras", written.text, maps, report, turns)
+    made.make_model = lambda: keras_load.load(written.text, state)
+    made.make_onnx = lambda: onnx_model.proto(g)
+    made.write = lambda path, force: keras_files(made, path, force)
+    made.evidence = proof.Evidence(
+        specs=specs,
+        weights=[(w.key, g.sources[w.origin.path], w.origin.replay) for w in known if w.origin],
+        to_numpy=g.to_numpy,
+    )
+    return made
 
 

@@ -13,6 +13,9 @@ import os
 import sys
 from pathlib import Path
 
+WRITTEN = {"floatx": "float32", "epsilon": 1e-07, "backend": "tensorflow", "image_data_format": "channels_last"}
+"""What Keras writes into keras.json where there is none."""
+
 
 def before_torch() -> None:
     """Call before anything that may make torch import triton."""
@@ -21,15 +24,20 @@ def before_torch() -> None:
 
 
 def choose_keras() -> None:
-    """Give Keras a backend where the user has chosen none: torch, which conversion imports anyway."""
-    if "keras" in sys.modules or os.environ.get("KERAS_BACKEND") or _configured():
+    """Give Keras a backend where the user has chosen none: torch, which conversion imports anyway.
+
+    Who has imported tensorflow means Keras on it, which is Keras's own default.
+    """
+    if {"keras", "tensorflow"} & sys.modules.keys() or os.environ.get("KERAS_BACKEND") or _configured():
         return
     os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") else "tensorflow"
 
 
 def _configured() -> bool:
+    """Whether keras.json names a backend; the file that Keras itself writes on its first import is nobody's choice."""
     home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     try:
-        return bool(json.loads(Path(home, "keras.json").read_text()).get("backend"))
+        found = json.loads(Path(home, "keras.json").read_text())
+        return bool(found.get("backend")) and found != WRITTEN
     except (OSError, ValueError, AttributeError):
         return False

@@ -165,7 +165,8 @@ def _reference(source: Source, worker: Worker | None) -> Runner:
     if source.kind == "torch":
         from converter.verify.run_torch import torch_runner
 
-        return torch_runner(source.model, name="torch source")
+        model = source.model
+        return torch_runner(model.module() if hasattr(model, "graph_signature") else model, name="torch source")
     if worker is not None:
         info = worker.ready()
         return worker.runner("keras source", backend=f"keras/{info.get('backend', '')}")
@@ -213,11 +214,18 @@ def _serialized(made: Conversion) -> bytes:
 
 def _pairs(made: Conversion) -> list[tuple[str, np.ndarray, Any, np.ndarray]]:
     evidence: Evidence = made.evidence
-    state = made.model.state_dict() if made.to == "torch" else {}
+    state = made.model.state_dict() if made.to == "torch" else _keras_state(made.model)
     return [
-        (key, np.asarray(evidence.to_numpy(source)), replay, state[key].numpy())
+        (key, np.asarray(evidence.to_numpy(source)), replay, np.asarray(state[key]))
         for key, source, replay in evidence.weights
     ]
+
+
+def _keras_state(model: Any) -> dict[str, np.ndarray]:
+    """Every weight of a Keras model by 'layer/weight'."""
+    import keras
+
+    return {f"{layer.name}/{w.name}": np.asarray(keras.ops.convert_to_numpy(w)) for layer in model.layers for w in layer.weights}
 
 
 def _counted(made: Conversion, planned: int | None) -> int | None:

@@ -37,6 +37,23 @@ def torch_files(made: Conversion, state: Sequence[tuple[str, np.ndarray]], path:
     return write_all(files, force)
 
 
+def keras_files(made: Conversion, path: Any, force: bool) -> list[Path]:
+    """`net.keras` with net.py beside it, `net.onnx`, or a directory with model.keras, model.py and the report."""
+    where = Path(path)
+    kind = where.suffix.lower()
+    if kind == ".onnx":
+        return onnx_files(made, where, force)
+    if kind in (".py", ".pt2"):
+        raise UsageError(f"{where}: a Keras model is written as .keras or .onnx, or into a directory.")
+    files: dict[Path, Write] = {}
+    model, folder = (where, None) if kind == ".keras" else (where / "model.keras", where)
+    files[model] = lambda p: made.model.save(str(p))
+    files[model.with_suffix(".py")] = lambda p: _text(p, made.source)
+    if folder is not None:
+        files[folder / "report.json"] = lambda p: _text(p, made.report.to_json())
+    return write_all(files, force)
+
+
 def onnx_files(made: Conversion, path: Any, force: bool) -> list[Path]:
     """One .onnx file; over 2 GB the weights lie in a .data file beside it."""
     where = Path(path)

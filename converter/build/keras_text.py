@@ -11,7 +11,7 @@ import onnx_ir as ir
 from converter.build.names import Namespace, parameters
 from converter.build.torch_text import Text, literal
 
-POSITIONAL = ("filters", "units", "kernel_size", "pool_size", "rate", "target_shape", "dims", "activation")
+POSITIONAL = ("filters", "units", "kernel_size", "pool_size", "rate", "target_shape", "dims")
 """Arguments that are written without their names where they come first, as a person would."""
 
 LOCALS = frozenset({"keras", "layers", "model", "build"})
@@ -63,8 +63,8 @@ class BuildText:
         lines = []
         for name, value, shape, dtype in self.inputs:
             names[id(value)] = space.take(name, "x")
-            kind = "" if dtype == "float32" else f", dtype={dtype!r}"
-            lines.append(f"{names[id(value)]} = keras.Input({literal_of(shape)}{kind}, name={name!r})")
+            kind = "" if dtype == "float32" else f", dtype={literal(dtype)}"
+            lines.append(f"{names[id(value)]} = keras.Input({literal_of(shape)}{kind}, name={literal(name)})")
         given = list(names.values())
         known = {step.layer: space.take(step.layer) for step in self.steps if step.shared}
         last = {id(value): i for i, step in enumerate(self.steps) for value in step.inputs}
@@ -77,7 +77,7 @@ class BuildText:
             dying = [names[id(v)] for v in step.inputs if last[id(v)] == i and names[id(v)] not in fixed]
             for name in dying:
                 live.pop(name, None)
-            target = _target(step, dying, live, fixed)
+            target = _target(dying, live, fixed)
             names[id(step.output)] = target
             if id(step.output) in last:
                 live[target] = last[id(step.output)]
@@ -88,30 +88,30 @@ class BuildText:
             inside = arguments[0] if len(arguments) == 1 else f"[{', '.join(arguments)}]"
             lines.append(f"{target} = {call or _constructed(step)}({inside})")
         inputs = given[0] if len(given) == 1 else f"[{', '.join(given)}]"
-        model = f"keras.Model({inputs}, {_structure(self.outputs, [names[id(v)] for v in self.results])}, name={self.model!r})"
+        model = f"keras.Model({inputs}, {_structure(self.outputs, [names[id(v)] for v in self.results])}, name={literal(self.model)})"
         if not self.frozen:
             return [*lines, f"return {model}"]
-        fixes = [f"model.get_layer({layer!r}).{weight}.trainable = False" for layer, weight in self.frozen]
+        fixes = [f"model.get_layer({literal(layer)}).{weight}.trainable = False" for layer, weight in self.frozen]
         return [*lines, f"model = {model}", *fixes, "return model"]
 
 
-def _target(step: Step, dying: Sequence[str], live: Mapping[str, int], fixed: set[str]) -> str:
-    """'x' where it is free, else the variable that ends here, else one of the layer's own name."""
+def _target(dying: Sequence[str], live: Mapping[str, int], fixed: set[str]) -> str:
+    """'x' where it is free, else the variable that ends here, else 'y'."""
     if "x" not in live:
         return "x"
     for name in dying:
         if name not in live:
             return name
-    return Namespace(set(live) | fixed | parameters() | LOCALS).take(step.layer, "y")
+    return Namespace(set(live) | fixed | parameters() | LOCALS).take("y")
 
 
 def _constructed(step: Step) -> str:
     parts: list[str] = []
     leading = True
     for key, value in step.kwargs.items():
-        leading = leading and key in POSITIONAL
+        leading = leading and (key in POSITIONAL or step.cls == "Activation")
         parts.append(literal_of(value) if leading else f"{key}={literal_of(value)}")
-    return f"layers.{step.cls}({', '.join([*parts, f'name={step.layer!r}'])})"
+    return f"layers.{step.cls}({', '.join([*parts, f'name={literal(step.layer)}'])})"
 
 
 def _structure(outputs: Any, names: list[str]) -> str:

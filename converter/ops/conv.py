@@ -6,7 +6,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, Perm, TorchCapture, View, inverse, keras_layer, torch_operation
+from converter.ops.base import Capture, Dims, Op, Perm, TorchCapture, View, inverse, keras_layer, of, torch_operation
 from converter.ops.pad_same import PadSame
 from converter.ops.padding import Pads, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
 from converter.ops.records import Call, Layer, Module, Record
@@ -58,7 +58,7 @@ class Conv(Op):
         x: Any = n.x()
         if pairs is None:
             x = Call("pad_same", (x, self.kernel_shape, self.strides, self.dilations))
-        elif all(front == back for front, back in pairs):
+        elif all(front == back for front, back in pairs) and self.padded_alike(n, pairs):
             if any(front for front, _ in pairs):
                 settings["padding"] = scalar([front for front, _ in pairs])
         else:
@@ -71,6 +71,13 @@ class Conv(Op):
             settings["bias"] = False
         rank = len(self.kernel_shape)
         return Module(f"nn.Conv{rank}d", ((per_group or 0) * self.group, out), settings, weights, inputs=(x,))
+
+    def padded_alike(self, n: View, pairs: tuple[tuple[int, int], ...]) -> bool:
+        """Whether every call of the layer pads by these numbers; where not, one module can do without padding."""
+        nodes = [use.node for use in n.value(1).uses() if use.node.op_type == "Conv"]
+        calls = [(of(node), node.inputs[0]) for node in nodes]
+        shapes = [(op, tuple(d if isinstance(d, int) else None for d in x.shape)) for op, x in calls if x and x.shape]
+        return all(isinstance(op, Conv) and op.pairs(shape[2:]) == pairs for op, shape in shapes)
 
     def keras(self, n: View) -> Record:
         rank = len(self.kernel_shape)

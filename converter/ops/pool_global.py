@@ -38,7 +38,7 @@ def _spatial(layer: Any, rank: int) -> tuple[int, ...]:
 
 
 class _Adaptive(Function, abstract=True):
-    """(N, C, ...) -> (N, C, *output_size); window i of m over n elements goes from i * n // m to ceil((i + 1) * n / m)."""
+    """(N, C, ...) -> (N, C, *output_size); window i of m over n elements is i * n // m to ceil((i + 1) * n / m)."""
 
     output_size: tuple[int, ...]
 
@@ -49,7 +49,8 @@ class _Adaptive(Function, abstract=True):
         return (*shapes[0][:2], *self.output_size)
 
     def torch(self, n: View) -> Record:
-        return Module(f"nn.Adaptive{self.kind}Pool{len(self.output_size)}d", (scalar(self.output_size),), inputs=(n.x(),))
+        name = f"nn.Adaptive{self.kind}Pool{len(self.output_size)}d"
+        return Module(name, (scalar(self.output_size),), inputs=(n.x(),))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         (x,) = inputs

@@ -21,14 +21,16 @@ from converter.ops.pad import Pad
 from converter.ops.padding import scalar
 from converter.ops.records import Call, Layer, Module, Record
 from converter.ops.resample import AspectCrop, AspectPad, Resample
-from converter.ops.sizes import integer, least, minus, most, over, size, times, window
+from converter.ops.shape import Concat
+from converter.ops.sizes import Shape, integer, least, minus, most, over, size, times, window
 
 CUBIC: dict[str, Any] = {"cubic_coeff_a": -0.5, "exclude_outside": 1, "mode": "cubic"}
+KERAS = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
 BICUBIC = "bicubic is as Keras computes it on TensorFlow and JAX; Keras on torch takes another kernel."
 
 
 class Resize(Op):
-    """(N, C, ...) resized to `sizes`, or by `scales`, which has the factors of batch and channels in front."""
+    """(N, C, ...) resized by `scales`, which has the factors of batch and channels in front; or to sizes."""
 
     antialias: int = 0
     axes: tuple[int, ...] | None = None
@@ -47,37 +49,24 @@ class Resize(Op):
 
     def shape(self, *shapes: Dims) -> Dims:
         x = shapes[0]
-        if self.sizes is not None:
-            return (*x[:2], *self.sizes)
-        return (*x[:2], *(None if n is None else n * f for n, f in zip(x[2:], self.factors(), strict=True)))
+        factors = self.factors() or (None,) * (len(x) - 2)
+        return (*x[:2], *(None if n is None or f is None else n * f for n, f in zip(x[2:], factors, strict=True)))
 
     def factors(self) -> tuple[int, ...]:
         """How many times larger each spatial axis gets."""
         return tuple(int(f) for f in (self.scales or ())[2:])
 
     def torch(self, n: View) -> Record:
-        if self.sizes is None:
-            factor = scalar(self.factors())
-            if self.mode == "cubic":
-                return Call("F.interpolate", (n.x(),), {"scale_factor": factor, "mode": "bicubic", "antialias": True})
-            named = {"mode": "bilinear"} if self.mode == "linear" else {}
-            return Module("nn.Upsample", (), {"scale_factor": factor, **named}, inputs=(n.x(),))
-        mode = {"nearest": "nearest-exact", "linear": "bilinear", "cubic": "bicubic"}[self.mode]
-        settings: dict[str, Any] = {"size": self.sizes, "mode": mode}
+        factor = scalar(self.factors())
         if self.mode == "cubic":
-            if any(d is None or d > m for d, m in zip(n.shape()[2:], self.sizes, strict=True)):
-                return Call("resample", (n.x(), self.sizes, "bicubic"))
-            settings["antialias"] = True
-        return Call("F.interpolate", (n.x(),), settings)
+            return Call("F.interpolate", (n.x(),), {"scale_factor": factor, "mode": "bicubic", "antialias": True})
+        named = {"mode": "bilinear"} if self.mode == "linear" else {}
+        return Module("nn.Upsample", (), {"scale_factor": factor, **named}, inputs=(n.x(),))
 
     def keras(self, n: View) -> Record:
         rank = len(n.shape()) - 2
-        mode = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}[self.mode]
-        if self.sizes is not None:
-            height, width = self.sizes
-            return Layer("Resizing", {"height": height, "width": width, "interpolation": mode}, inputs=(n.x(),))
+        named = {} if self.mode == "nearest" else {"interpolation": KERAS[self.mode]}
         size = self.factors()[0] if rank == 1 else self.factors()
-        named = {} if mode == "nearest" else {"interpolation": mode}
         return Layer(f"UpSampling{rank}D", {"size": size, **named}, inputs=(n.x(),))
 
     @keras_layer("UpSampling1D", "UpSampling2D", "UpSampling3D")
@@ -118,12 +107,9 @@ class Resize(Op):
 def _resize(kind: str, antialias: bool, shape: Dims, wanted: tuple[int, int]) -> Op:
     """Height and width to `wanted`."""
     shrinks = any(d is None or d > m for d, m in zip(shape[2:], wanted, strict=True))
-    if kind == "nearest":
-        return Resize(axes=(2, 3), nearest_mode="round_prefer_ceil", sizes=wanted)
-    if kind == "bilinear" and not (antialias and shrinks):
-        return Resize(axes=(2, 3), mode="linear", sizes=wanted)
-    if kind == "bicubic" and not (antialias and shrinks):
-        return Resize(**CUBIC, axes=(2, 3), sizes=wanted)
+    modes = {keras: mode for mode, keras in KERAS.items()}
+    if kind == "nearest" or (kind in modes and not shrinks) or (kind == "bilinear" and not antialias):
+        return ResizeTo(mode=modes[kind], sizes=wanted)
     if kind in ("bilinear", "bicubic", "lanczos3", "lanczos5", "area"):
         return Resample(kernel=kind, sizes=wanted, antialias=int(antialias and kind != "area"))
     raise Refusal(f"interpolation={kind!r} has no mapping.")
@@ -176,6 +162,48 @@ def images(g: Capture, x: Any) -> ir.Value:
     return x
 
 
+class ResizeTo(Function):
+    """(N, C, h, w) -> (N, C, *sizes), without antialiasing. Cubic is for sizes that do not shrink.
+
+    What torch calls antialias has the cubic kernel that Keras has, and is the same as without where nothing shrinks.
+    """
+
+    mode: str
+    sizes: tuple[int, ...]
+
+    spatial = True
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return (*shapes[0][:2], *self.sizes)
+
+    def torch(self, n: View) -> Record:
+        if self.mode == "nearest":
+            return Call("F.interpolate", (n.x(),), {"size": self.sizes, "mode": "nearest-exact"})
+        if self.mode == "linear":
+            return Call("F.interpolate", (n.x(),), {"size": self.sizes, "mode": "bilinear"})
+        return Call("F.interpolate", (n.x(),), {"size": self.sizes, "mode": "bicubic", "antialias": True})
+
+    def keras(self, n: View) -> Record:
+        height, width = self.sizes
+        settings = {"height": height, "width": width, "interpolation": KERAS[self.mode]}
+        return Layer("Resizing", settings, inputs=(n.x(),))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        (x,) = inputs
+        return resized(g, x, self.mode, self.sizes)
+
+
+def resized(g: Builder, x: ir.Value, mode: str, sizes: tuple[int, ...]) -> ir.Value:
+    """`x` with other spatial sizes. All sizes are given: onnxruntime mistakes those of some `axes` only."""
+    op = {
+        "nearest": Resize(nearest_mode="round_prefer_ceil"),
+        "linear": Resize(mode="linear"),
+        "cubic": Resize(**CUBIC),
+    }[mode]
+    every = g.op(Concat(axis=0), g.op(Shape(end=2), x), g.constant(np.asarray(sizes, np.int64)))
+    return g.op(op, x, None, None, every)
+
+
 class CenterCrop(Function):
     """The middle (N, C, *size) of images; of smaller ones the largest window of these proportions, resized."""
 
@@ -198,7 +226,7 @@ class CenterCrop(Function):
         for axis, length, fit, wanted in ((2, h, tall, self.size[0]), (3, w, wide, self.size[1])):
             taken = g.op(Where(), large, g.constant(np.asarray(wanted)), most(g, least(g, length, fit), 1))
             x = window(g, x, axis, over(g, minus(g, length, taken), 2), taken)
-        return g.op(Resize(axes=(2, 3), mode="linear", sizes=self.size), x)
+        return resized(g, x, "linear", self.size)
 
     @keras_layer("CenterCrop")
     @staticmethod
@@ -212,4 +240,4 @@ class CenterCrop(Function):
         if height >= wanted[0] and width >= wanted[1]:
             return g.last(layer, _middle(g, x, wanted))
         x = _cropped(g, x, wanted)
-        return g.last(layer, g.op(Resize(axes=(2, 3), mode="linear", sizes=wanted), x))
+        return g.last(layer, g.op(ResizeTo(mode="linear", sizes=wanted), x))

@@ -11,7 +11,7 @@ S1, S2, S3 = (None, 3), (None, None, 3), (None, None, None, 2)
 
 def shared(keras: Any) -> Any:
     """One convolution with strides, called on two sizes that take different padding."""
-    a, b = keras.Input((8, 5, 3), name="a"), keras.Input((9, 6, 3), name="b")
+    a, b = keras.Input((9, 7, 3), name="a"), keras.Input((8, 6, 3), name="b")
     layer = keras.layers.Conv2D(4, 3, strides=2, padding="same")
     return keras.Model([a, b], [layer(a), layer(b)])
 
@@ -37,7 +37,8 @@ def chain(keras: Any) -> Any:
 def conv(name: str, shape: tuple[int | None, ...], *args: Any, cls: str = "", **options: Any) -> Case:
     """A row of one layer that has no transposition left."""
     kind = cls or f"Conv{len(shape) - 1}D"
-    return unary(f"conv_{name}", shape, lambda L: getattr(L, kind)(*args, **options), transposes=0 if len(shape) > 2 else None)
+    transposes = 0 if len(shape) > 2 else None
+    return unary(f"conv_{name}", shape, lambda L: getattr(L, kind)(*args, **options), transposes=transposes)
 
 
 def transposed(name: str, shape: tuple[int | None, ...], *args: Any, **options: Any) -> Case:

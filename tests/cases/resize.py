@@ -12,8 +12,8 @@ AREA = "only TensorFlow has area, in float32"
 def row(name: str, shape: tuple[int | None, ...], cls: str, *args: Any, **options: Any) -> Case:
     """A row of one layer that has no transposition left."""
     float64 = AREA if options.get("interpolation") == "area" else ""
-    made = unary(name, shape, lambda L: getattr(L, cls)(*args, **options), transposes=0 if len(shape) > 2 else None, float64=float64)
-    return made
+    transposes = 0 if len(shape) > 2 else None
+    return unary(name, shape, lambda L: getattr(L, cls)(*args, **options), transposes=transposes, float64=float64)
 
 
 def resizing(name: str, shape: tuple[int | None, ...], height: int, width: int, kind: str, **options: Any) -> Case:
@@ -22,8 +22,11 @@ def resizing(name: str, shape: tuple[int | None, ...], height: int, width: int, 
 
 
 ELSEWHERE: list[Case] = [
-    *(row(f"upsampling_2d_{kind}", D2, "UpSampling2D", (2, 3), interpolation=kind) for kind in ("bicubic", "lanczos3", "lanczos5")),
-    *(row(f"upsampling_2d_{kind}_unknown", S2, "UpSampling2D", 2, interpolation=kind) for kind in ("bicubic", "lanczos3", "lanczos5")),
+    *(
+        row(f"upsampling_2d_{kind}{name}", shape, "UpSampling2D", size, interpolation=kind)
+        for kind in ("bicubic", "lanczos3", "lanczos5")
+        for name, shape, size in [("", D2, (2, 3)), ("_unknown", S2, 2), ("_double", D2, (2, 4))]
+    ),
     *(
         resizing(name, shape, height, width, kind, **options)
         for kind in ("bicubic", "lanczos3", "lanczos5")
@@ -39,6 +42,9 @@ ELSEWHERE: list[Case] = [
     ),
 ]
 """Keras on torch has no lanczos, and another bicubic kernel."""
+
+ROUNDED = frozenset({"upsampling_2d_bicubic", *(f"resizing_bicubic_{name}" for name in ("up", "down", "mixed", "unknown"))})
+"""TensorFlow looks the cubic kernel up in a table of 1024 steps, which is 1e-3 off where the steps do not fit."""
 
 ONLY_TENSORFLOW: list[Case] = [
     row("upsampling_2d_area", D2, "UpSampling2D", (2, 3), interpolation="area"),
