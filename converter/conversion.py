@@ -60,6 +60,8 @@ class Conversion:
     make_model: Callable[[], Any] | None = None
     make_onnx: Callable[[], Any] | None = None
     write: Callable[[Any, bool], list[Any]] | None = None
+    onnx_boundary: Any = None
+    """How the graph in the middle turns its inputs and outputs, where that is not as the target does."""
     evidence: Any = None
     """What the judge needs besides the models."""
     _model: Any = None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import onnx_ir as ir
 
 from converter import frameworks
 from converter.conversion import Conversion
-from converter.errors import UsageError
+from converter.errors import ConvertError, UsageError
 from converter.graph.graph import dims
 from converter.ops import base
 from converter.report import Report
@@ -23,7 +25,7 @@ from converter.verify.inputs import InputSet, InputSpec, fitting_inputs, given_i
 from converter.verify.judge import judge
 from converter.verify.run_ort import ort_runner
 from converter.verify.runner import Boundary, Runner
-from converter.verify.verdict import Weights, compare_weights
+from converter.verify.verdict import Verdict, compare_weights
 from converter.verify.worker import Worker
 
 ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
@@ -88,7 +90,9 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any]) -> list
     return lines
 
 
-def start_worker(path: Path, arch: Any, arch_args: dict[str, Any] | None) -> Worker | None:
+def start_worker(
+    path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None
+) -> Worker | None:
     """The reference process of a file; None where it could not be given what it needs."""
     if arch is not None and not isinstance(arch, str):
         return None
@@ -97,7 +101,8 @@ def start_worker(path: Path, arch: Any, arch_args: dict[str, Any] | None) -> Wor
     except TypeError:
         return None
     kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
-    env = {"KERAS_BACKEND": os.environ.get("KERAS_BACKEND") or "torch", "CUDA_VISIBLE_DEVICES": ""}
+    chosen = backend or os.environ.get("KERAS_BACKEND") or "torch"
+    env = {"KERAS_BACKEND": chosen, "CUDA_VISIBLE_DEVICES": ""}
     return Worker("converter.reference:open_file", kwargs, env, timeout=3600.0)
 
 
@@ -114,25 +119,15 @@ def prove(
     """Judge a conversion and put what was found into its report."""
     evidence: Evidence = made.evidence
     reference = _reference(source, worker)
-    sets, refused = _input_sets(evidence.specs, inputs, seed, reference)
-    boundary = _boundary(made)
-    hops = [ort_runner(_serialized(made), boundary=boundary)] if made.make_onnx is not None else []
-    weights: Weights | None = None
-    transposes = made.report.transposes
-    if made.to == "torch":
-        from converter.verify.run_torch import torch_runner
+    sets, notes = _input_sets(evidence.specs, inputs, seed, reference)
+    weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
 
-        hops.append(torch_runner(made.model, boundary=boundary))
-        if device != "cpu":
-            hops.append(torch_runner(made.model, name=f"torch on {device}", device=device, boundary=boundary))
-        weights = compare_weights(_pairs(made))
-        transposes = _counted(made, transposes)
-    elif made.to == "keras":
-        from converter.verify.run_keras import keras_runner
+    def ask(runner: Runner) -> Verdict:
+        return judge(runner, _hops(made, device), sets, seed=seed, weights=weights, progress=progress)
 
-        hops.append(keras_runner(made.model, boundary=boundary))
-        weights = compare_weights(_pairs(made))
-    verdict = judge(reference, hops, sets, seed=seed, weights=weights, progress=progress)
+    verdict = ask(reference)
+    if source.kind == "keras" and not (verdict.passed and verdict.proof) and "tensorflow" not in reference.backend:
+        verdict = _asked_again(verdict, ask, source, notes)
     before = made.report
     made.report = Report.from_verdict(
         verdict,
@@ -140,12 +135,64 @@ def prove(
         target=before.target,
         repairs=before.repairs,
         turns=before.turns,
-        transposes=transposes,
+        transposes=_counted(made, before.transposes) if made.to == "torch" else before.transposes,
         warnings=before.warnings,
-        notes=[*before.notes, *refused],
+        notes=[*before.notes, *notes],
         versions=versions(),
         seed=seed,
     )
+
+
+def _hops(made: Conversion, device: str) -> list[Runner]:
+    """The rungs after the source, in the order of the road."""
+    boundary = _boundary(made)
+    hops = [ort_runner(_serialized(made), boundary=made.onnx_boundary or boundary)] if made.make_onnx is not None else []
+    if made.to == "torch":
+        from converter.verify.run_torch import torch_runner
+
+        hops.append(torch_runner(made.model, boundary=boundary))
+        if device != "cpu":
+            hops.append(torch_runner(made.model, name=f"torch on {device}", device=device, boundary=boundary))
+    elif made.to == "keras":
+        from converter.verify.run_keras import keras_runner
+
+        hops.append(keras_runner(made.model, boundary=boundary))
+    return hops
+
+
+def _asked_again(first: Verdict, ask: Callable[[Runner], Verdict], source: Source, notes: list[str]) -> Verdict:
+    """The same question with TensorFlow as Keras's backend, where that is installed and answers better.
+
+    Keras's backends do not always agree (average pooling and transposed convolution with uneven 'same' padding, for
+    instance), and not each of them computes every layer in float64. Which one was the reference is reported.
+    """
+    if find_spec("tensorflow") is None:
+        return first
+    with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
+        path = source.path
+        arch = source.arch
+        if path is None:
+            path, arch = Path(folder) / "model.keras", None
+            source.model.save(path)
+        second_worker = start_worker(path, arch, source.arch_args, "tensorflow")
+        if second_worker is None:
+            return first
+        with second_worker:
+            try:
+                runner = second_worker.runner("keras source", backend="keras/tensorflow")
+                second_worker.ready()
+                second = ask(runner)
+            except ConvertError as error:
+                notes.append(f"asked again with Keras on TensorFlow, which failed: {error}")
+                return first
+    better = second.passed and (not first.passed or second.proof)
+    if better and not first.passed:
+        notes.append(
+            f"the reference is Keras on TensorFlow; Keras on its torch backend answers differently ({first.broken})"
+        )
+    elif better:
+        notes.append("the reference is Keras on TensorFlow, where this model computes in float64 throughout")
+    return second if better else first
 
 
 def versions() -> dict[str, str]:

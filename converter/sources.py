@@ -27,6 +27,8 @@ class Source:
     repairs: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     compiled: dict[str, str] = field(default_factory=dict)
+    arch: Any = None
+    arch_args: dict[str, Any] | None = None
 
     def original(self, path: str) -> str:
         """A weight's or layer's path in the file's own names."""
@@ -101,7 +103,7 @@ def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
     made = importable(arch) if isinstance(arch, str) else arch
     file = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args)
     repairs = [f"{r.where}: {r.text}" if r.where else r.text for r in file.repairs]
-    return Source("keras", file.model, path.stem, path, repairs, file.names, file.compiled)
+    return Source("keras", file.model, path.stem, path, repairs, file.names, file.compiled, arch, arch_args)
 
 
 def _program(path: Path) -> Any:

@@ -63,7 +63,8 @@ def positions(axes: list[tuple[int, int]], kernel: list[int], stride: list[int],
     """Every (output position, kernel position, input position)."""
     for out in itertools.product(*(range(count) for count, _ in axes)):
         for k in itertools.product(*(range(n) for n in kernel)):
-            yield out, k, tuple(o * s + i * d - f for o, s, i, d, (_, f) in zip(out, stride, k, rate, axes, strict=True))
+            each = zip(out, stride, k, rate, axes, strict=True)
+            yield out, k, tuple(o * s + i * d - front for o, s, i, d, (_, front) in each)
 
 
 def close(made: np.ndarray, wanted: np.ndarray) -> None:
@@ -77,7 +78,11 @@ def windows(draw: Any, dilated: bool = True) -> dict[str, Any]:
     """A rank, and numbers per axis; strides and dilation exclude each other in Keras."""
     rank = draw(st.integers(1, 3))
     axis = 5 if rank < 3 else 3
-    several = lambda low, high: draw(st.lists(st.integers(low, high), min_size=rank, max_size=rank))  # noqa: E731
+
+    def several(low: int, high: int) -> list[int]:
+        found: list[int] = draw(st.lists(st.integers(low, high), min_size=rank, max_size=rank))
+        return found
+
     rate = several(1, 3) if dilated and draw(st.booleans()) else [1] * rank
     return {
         "sizes": several(3, 2 * axis),

@@ -106,6 +106,8 @@ class _Writer:
                 settings[names[call.key]] = self._weights(names[call.key], call)
             steps += self._steps(names[call.key], call, settings[names[call.key]], counts[call.key] > 1)
         results = self._returned(steps, results)
+        if any(step.kwargs.get("dtype") == "float64" for step in steps):
+            self.notes.append("the model is float64: TensorFlow runs it so, Keras on torch and JAX runs parts of it in float32")
         text = BuildText(title, identifier(name, "model"), inputs, steps, outputs, results, self.frozen).text()
         return KerasSource(text, self.weights, self.paths, self.notes)
 

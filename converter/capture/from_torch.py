@@ -140,6 +140,8 @@ class _Walk:
             shape = torch_nodes.shape_of(node) or ()
             lengths = [d if isinstance(d, int) else (f"{node.name}_{i}" if i else "N") for i, d in enumerate(shape)]
             kind = ir.DataType.from_numpy(np.dtype(torch_nodes.dtype_of(node)))
+            if shape and isinstance(shape[0], int):
+                self.g.notes.append(f"{node.name}: the program has the fixed batch size {shape[0]}, and was compared with no other")
             self._keep(node, self.g.input(node.name, lengths, kind))
         wholes = _wholes(self.program)
         for node in torch_nodes.calls(self.program):
@@ -202,8 +204,7 @@ class _Walk:
             return argument
         if argument.name not in self.values and argument.name in self.weights:
             path, tensor = self.weights[argument.name]
-            key = (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride())
-            tensor = self.shared.setdefault(key, tensor) if tensor.numel() else tensor
+            tensor = self.shared.setdefault(torch_nodes.storage(tensor), tensor)
             self._keep(argument, self.g.weight(tensor, path=path, trainable=bool(tensor.requires_grad)))
         value = self.values.get(argument.name)
         if value is None:
@@ -239,11 +240,12 @@ def _activation(cls: type[Op], name: str, g: TorchGraph, x: ir.Value, *values: A
 
     schema = getattr(torch.ops.aten, name.partition(".")[0]).default._schema
     settings = settings_of(cls)
+    fixed = cls().settings() if hasattr(cls, "settings") else {}
     found: dict[str, Any] = {}
     for parameter, value in zip(schema.arguments[1:], values, strict=True):
         if parameter.name in settings:
             found[settings[parameter.name]] = value
-        elif value != parameter.default_value:
+        elif value != fixed.get(parameter.name, parameter.default_value):
             raise Refusal(f"{parameter.name}={value!r} has no mapping.")
     return g.op(cls(**found), x)
 
@@ -251,14 +253,8 @@ def _activation(cls: type[Op], name: str, g: TorchGraph, x: ir.Value, *values: A
 @functools.cache
 def _functions() -> dict[str, type[Op]]:
     """torch's function -> the class that becomes it."""
-    classes = [cls for cls in base.REGISTRY.values() if cls.neutral and getattr(cls, "keras_name", "") is not None]
-    named = {cls: getattr(cls, "function", "") for cls in classes}
-    return {function.rsplit(".", 1)[-1]: cls for cls, function in named.items() if function and "torch" in vars_of(cls)}
-
-
-def vars_of(cls: type[Op]) -> set[str]:
-    """The names that a class and its bases define."""
-    return {name for each in cls.__mro__ for name in vars(each)}
+    named = {cls: str(getattr(cls, "function", "")) for cls in base.REGISTRY.values() if hasattr(cls, "module")}
+    return {function.rsplit(".", 1)[-1]: cls for cls, function in named.items() if function}
 
 
 @functools.cache

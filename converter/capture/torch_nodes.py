@@ -124,13 +124,23 @@ def weights(program: Any) -> dict[str, tuple[str, Any]]:
     """Placeholder -> (state-dict name, tensor), for parameters, buffers and tensors that forward itself makes."""
     signature = program.graph_signature
     found: dict[str, tuple[str, Any]] = {}
+    first: dict[Any, str] = {}
+    for path, tensor in program.state_dict.items():
+        first.setdefault(storage(tensor), path)
     for table in (signature.inputs_to_parameters, signature.inputs_to_buffers):
         for placeholder, path in table.items():
             state = program.state_dict if path in program.state_dict else program.constants
-            found[placeholder] = (path, state[path])
+            found[placeholder] = (first.get(storage(state[path]), path), state[path])
     for placeholder, path in signature.inputs_to_lifted_tensor_constants.items():
         found[placeholder] = (path, program.constants[path])
     return found
+
+
+def storage(tensor: Any) -> Any:
+    """What two tensors have in common that are one: the same memory in the same order. An empty tensor is alone."""
+    if not tensor.numel():
+        return id(tensor)
+    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
 
 
 def inputs(program: Any) -> list[Any]:
@@ -154,7 +164,21 @@ def outputs(program: Any) -> tuple[list[Any], Any]:
             nodes.append(item)
         else:
             leaves.append(None)
-    return nodes, tree.tree_unflatten(leaves, program.call_spec.out_spec)
+    order: list[int] = []
+    structure = _sorted(tree.tree_unflatten(leaves, program.call_spec.out_spec), order)
+    return [nodes[i] for i in order], structure
+
+
+def _sorted(structure: Any, order: list[int]) -> Any:
+    """A structure of positions, numbered anew with dict keys in sorted order, as Keras has them."""
+    if isinstance(structure, Mapping):
+        return {key: _sorted(structure[key], order) for key in sorted(structure, key=str)}
+    if isinstance(structure, (list, tuple)):
+        return tuple(_sorted(part, order) for part in structure)
+    if structure is None:
+        return None
+    order.append(structure)
+    return len(order) - 1
 
 
 def calls(program: Any) -> list[Any]:
@@ -172,7 +196,15 @@ def _makes_tensors(node: Any) -> bool:
 def shape_of(node: Any) -> tuple[Any, ...] | None:
     """The lengths of a node's tensor: numbers, or torch's symbols for what is known at run time; None for no tensor."""
     value = node.meta.get("val")
-    return tuple(value.shape) if hasattr(value, "shape") else None
+    return tuple(_length(d) for d in value.shape) if hasattr(value, "shape") else None
+
+
+def _length(length: Any) -> Any:
+    """A symbol that tracing has found to be a number, as that number."""
+    if isinstance(length, int):
+        return length
+    known = length.node.maybe_as_int()
+    return length if known is None else known
 
 
 def dtype_of(node: Any) -> str:
@@ -209,8 +241,8 @@ def _sizes(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return tuple(_sizes(v) for v in value)
     if hasattr(value, "op") and hasattr(value, "meta") and not _makes_tensors(value):
-        return value.meta.get("val")
-    return value
+        value = value.meta.get("val")
+    return _length(value) if hasattr(value, "node") and not hasattr(value, "op") else value
 
 
 def memory(program: Any) -> dict[str, str]:

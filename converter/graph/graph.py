@@ -251,7 +251,7 @@ class GraphBuilder:
                 attributes.append(_attribute(name, content))
                 continue
             given.extend([None] * (index + 1 - len(given)))
-            given[index] = self._operand(content, given[0])
+            given[index] = self._operand(content, given[0], spec.metadata["dtype"])
         data = [v for v in inputs if v is not None]
         stem = self.name(place.path or op.__class__.__name__)
         node = ir.Node(op.domain, type(op).__name__, given, attributes, num_outputs=1, name=stem)
@@ -272,10 +272,12 @@ class GraphBuilder:
             self.graph.insert_before(before, node)
         return out
 
-    def _operand(self, content: Any, like: ir.Value | None) -> ir.Value:
+    def _operand(self, content: Any, like: ir.Value | None, dtype: str) -> ir.Value:
         made = exact = np.asarray(content)
         if made.dtype.kind in "iu":
             made = made.astype(np.int64)
+        elif dtype:
+            made = made.astype(dtype)
         elif like is not None and like.dtype is not None:
             made = made.astype(like.dtype.numpy())
         key = ("operand", made.dtype.str, exact.shape, exact.tobytes())

@@ -97,9 +97,9 @@ class TorchCapture(Builder, Protocol):
     def note(self, text: str) -> None: ...
 
 
-def operand(index: int, default: Any = dataclasses.MISSING) -> Any:
-    """A field that ONNX passes as the constant input number `index`."""
-    return dataclasses.field(default=default, metadata={"operand": index})
+def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> Any:
+    """A field that ONNX passes as the constant input number `index`; floats in the first input's dtype, or in `dtype`."""
+    return dataclasses.field(default=default, metadata={"operand": index, "dtype": dtype})
 
 
 def keras_layer(*names: str) -> Callable[[F], F]:

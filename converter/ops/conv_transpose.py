@@ -30,7 +30,7 @@ def borders(kernel: int, stride: int, dilation: int, padding: str, extra: int | 
 
 
 class ConvTranspose(Op):
-    """y[n, o, p] = bias[o] + sum of x[n, c, q] * weight[c, o, k] over c, q, k with q * stride + k * dilation - pad = p."""
+    """y[n, o, p] = bias[o] + sum of x[n, c, q] * weight[c, o, k] where q * stride + k * dilation - pad = p."""
 
     auto_pad: str = "NOTSET"
     dilations: tuple[int, ...]

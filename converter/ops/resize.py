@@ -41,8 +41,8 @@ class Resize(Op):
     keep_aspect_ratio_policy: str = "stretch"
     mode: str = "nearest"
     nearest_mode: str = "round_prefer_floor"
-    roi: tuple[float, ...] | None = operand(1, default=None)
-    scales: tuple[float, ...] | None = operand(2, default=None)
+    roi: tuple[float, ...] | None = operand(1, default=None, dtype="float32")
+    scales: tuple[float, ...] | None = operand(2, default=None, dtype="float32")
     sizes: tuple[int, ...] | None = operand(3, default=None)
 
     spatial = True

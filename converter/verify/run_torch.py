@@ -114,7 +114,7 @@ def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Array]]:
             tensor = tensor.float()
         yield prefix or "output", tensor.numpy().copy()
     elif isinstance(value, Mapping):
-        for key, part in value.items():
+        for key, part in sorted(value.items(), key=lambda item: str(item[0])):
             yield from _flatten(f"{prefix}.{key}" if prefix else str(key), part)
     elif isinstance(value, tuple | list):
         for index, part in enumerate(value):

@@ -43,7 +43,9 @@ ELSEWHERE: list[Case] = [
 ]
 """Keras on torch has no lanczos, and another bicubic kernel."""
 
-ROUNDED = frozenset({"upsampling_2d_bicubic", *(f"resizing_bicubic_{name}" for name in ("up", "down", "mixed", "unknown"))})
+ROUNDED = frozenset(
+    {"upsampling_2d_bicubic", *(f"resizing_bicubic_{name}" for name in ("up", "down", "mixed", "unknown"))}
+)
 """TensorFlow looks the cubic kernel up in a table of 1024 steps, which is 1e-3 off where the steps do not fit."""
 
 ONLY_TENSORFLOW: list[Case] = [
