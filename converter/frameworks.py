@@ -1,8 +1,8 @@
 """Frameworks in one process: what must be imported, or hidden, before what. THE place of both rules.
 
 `import triton` after `import tensorflow` ends in a segmentation fault on current builds, and torch.export, torch.onnx,
-torch.compile, torchvision and onnx2torch import triton. Where triton was imported first all is well; where tensorflow is
-there already, triton is hidden, and only GPU compilation misses it.
+torch.compile, torchvision and onnx2torch import triton. Where triton was imported first all is well; where tensorflow
+is there already, triton is hidden, and only GPU compilation misses it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ WRITTEN = {"floatx": "float32", "epsilon": 1e-07, "backend": "tensorflow", "imag
 
 def before_torch() -> None:
     """Call before anything that may make torch import triton."""
-    if "tensorflow" in sys.modules and "triton" not in sys.modules:
+    if sys.modules.get("tensorflow") is not None and "triton" not in sys.modules:
         sys.modules["triton"] = None  # type: ignore[assignment]
 
 
@@ -28,7 +28,8 @@ def choose_keras() -> None:
 
     Who has imported tensorflow means Keras on it, which is Keras's own default.
     """
-    if {"keras", "tensorflow"} & sys.modules.keys() or os.environ.get("KERAS_BACKEND") or _configured():
+    imported = any(sys.modules.get(name) is not None for name in ("keras", "tensorflow"))
+    if imported or os.environ.get("KERAS_BACKEND") or _configured():
         return
     os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") else "tensorflow"
 

@@ -1,4 +1,7 @@
-"""A process that imported tensorflow first, and one that has none: both convert, in both directions."""
+"""A process that imported tensorflow first converts in both directions; which backend Keras gets where none is chosen.
+
+A process without tensorflow: test_minimal.py.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from converter.frameworks import WRITTEN
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
 
@@ -30,10 +35,11 @@ print(json.dumps({
 }))
 """
 
-WITHOUT = """
-import sys
-for name in ("tensorflow", "tf_keras", "tf2onnx", "onnx2torch"):
-    sys.modules[name] = None
+HIDDEN = """
+import json, sys
+from converter import frameworks
+frameworks.before_torch()
+print(json.dumps({"hidden": "triton" in sys.modules and sys.modules["triton"] is None}))
 """
 
 
@@ -66,29 +72,19 @@ def test_tensorflow_first(tmp_path: Path) -> None:
     assert found["backend"] == "tensorflow"
 
 
-@pytest.mark.tensorflow
-def test_keras_on_tensorflow_first(tmp_path: Path) -> None:
-    """Keras is imported before us, on the backend that it has by default."""
-    needs("tensorflow")
-    found = run("import keras\n" + BOTH, tmp_path)
-    assert found["passed"] == [True, True, True]
-    assert found["backend"] == "tensorflow"
-
-
-def test_no_tensorflow(tmp_path: Path) -> None:
-    """Where nothing chooses a backend, conversion takes torch and imports no tensorflow."""
-    found = run(WITHOUT + BOTH.replace('"tensorflow" in sys.modules', 'sys.modules.get("tensorflow") is not None'), tmp_path)
-    assert found["passed"] == [True, True, True]
-    assert found["backend"] == "torch"
-    assert found["tensorflow"] is False
+@pytest.mark.parametrize("first", ["", "import triton", "import torch"])
+def test_triton(first: str, tmp_path: Path) -> None:
+    """Hidden only where tensorflow is there and triton is not: only then importing it would end the process."""
+    there = "import sys, types\nsys.modules['tensorflow'] = types.ModuleType('tensorflow')\n"
+    hidden = run(f"{first}\n{'' if first == 'import torch' else there}{HIDDEN}", tmp_path)["hidden"]
+    assert hidden is (first == "")
 
 
 CHOSEN = """
-import json
+import json, os, sys
 from converter import frameworks
 frameworks.choose_keras()
-import keras
-print(json.dumps({"backend": keras.backend.backend()}))
+print(json.dumps({"backend": os.environ.get("KERAS_BACKEND", "")}))
 """
 
 
@@ -96,15 +92,12 @@ print(json.dumps({"backend": keras.backend.backend()}))
     "keras_json, backend",
     [
         ("", "torch"),
-        ('{"floatx": "float32", "epsilon": 1e-07, "backend": "tensorflow", "image_data_format": "channels_last"}', "torch"),
-        ('{"backend": "torch", "floatx": "float32"}', "torch"),
+        (json.dumps(WRITTEN), "torch"),
+        ('{"backend": "jax"}', ""),
+        ('{"backend": "tensorflow"}', ""),
+        ("not json", "torch"),
     ],
 )
-def test_backend_where_none_is_chosen(keras_json: str, backend: str, tmp_path: Path) -> None:
-    """No keras.json, the one that Keras writes by itself, and one with a choice."""
+def test_backend(keras_json: str, backend: str, tmp_path: Path) -> None:
+    """No keras.json, the one that Keras writes by itself, choices of the user (left to Keras), a damaged one."""
     assert run(CHOSEN, tmp_path, keras_json) == {"backend": backend}
-
-
-def test_choice_of_the_user_stays(tmp_path: Path) -> None:
-    needs("jax")
-    assert run(CHOSEN, tmp_path, '{"backend": "jax"}') == {"backend": "jax"}

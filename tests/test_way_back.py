@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import random
@@ -96,12 +97,24 @@ MODULES: dict[str, tuple[nn.Module, tuple[int, ...], list[str]]] = {
     "conv_same": (nn.Conv2d(3, 4, 4, padding="same"), IMAGE, ["Conv2D"]),
     "conv_valid": (nn.Conv2d(3, 4, (2, 3), stride=(2, 1), bias=False), IMAGE, ["Conv2D"]),
     "conv_dilated": (nn.Conv2d(3, 4, 3, padding=2, dilation=2), IMAGE, ["Conv2D"]),
-    "conv_uneven": (Fn(lambda m, x: m.c(F.pad(x, (0, 1, 0, 1))), c=nn.Conv2d(3, 4, 3, 2)), IMAGE, ["ZeroPadding2D", "Conv2D"]),
-    "conv_uneven_same": (Fn(lambda m, x: m.c(F.pad(x, (0, 1, 0, 1))), c=nn.Conv2d(3, 4, 3, 2)), (2, 3, 8, 10), ["Conv2D"]),
+    "conv_uneven": (
+        Fn(lambda m, x: m.c(F.pad(x, (0, 1, 0, 1))), c=nn.Conv2d(3, 4, 3, 2)),
+        IMAGE,
+        ["ZeroPadding2D", "Conv2D"],
+    ),
+    "conv_uneven_same": (
+        Fn(lambda m, x: m.c(F.pad(x, (0, 1, 0, 1))), c=nn.Conv2d(3, 4, 3, 2)),
+        (2, 3, 8, 10),
+        ["Conv2D"],
+    ),
     "conv_grouped": (nn.Conv2d(6, 4, 3, groups=2), (2, 6, 7, 10), ["Conv2D"]),
     "conv_depthwise": (nn.Conv2d(3, 3, 3, padding=1, groups=3), IMAGE, ["DepthwiseConv2D"]),
     "conv_multiplied": (nn.Conv2d(3, 6, 3, padding=1, groups=3), IMAGE, ["Conv2D"]),
-    "pad_alone": (Fn(lambda m, x: m.relu(F.pad(m.c(x), (1, 2, 3, 0))), c=nn.Conv2d(3, 4, 1), relu=nn.ReLU()), IMAGE, ["Conv2D", "ZeroPadding2D", "ReLU"]),
+    "pad_alone": (
+        Fn(lambda m, x: m.relu(F.pad(m.c(x), (1, 2, 3, 0))), c=nn.Conv2d(3, 4, 1), relu=nn.ReLU()),
+        IMAGE,
+        ["Conv2D", "ZeroPadding2D", "ReLU"],
+    ),
     "conv3d": (
         nn.Sequential(nn.Conv3d(2, 3, 3, padding=1), nn.BatchNorm3d(3), nn.MaxPool3d(2), nn.AvgPool3d((1, 2, 1))),
         (2, 2, 5, 6, 7),
@@ -115,12 +128,24 @@ MODULES: dict[str, tuple[nn.Module, tuple[int, ...], list[str]]] = {
         (2, 3, 8, 10),
         ["ReLU", "ZeroPadding2D", "MaxPooling2D"],
     ),
-    "maxpool_ceil": (nn.Sequential(nn.Sigmoid(), nn.MaxPool2d(3, 2, ceil_mode=True)), (2, 3, 8, 9), ["Activation", "ZeroPadding2D", "MaxPooling2D"]),
-    "maxpool_ceil_even": (nn.MaxPool2d(3, 2, ceil_mode=True), IMAGE[:2] + (7, 9), ["MaxPooling2D"]),
+    "maxpool_ceil": (
+        nn.Sequential(nn.Sigmoid(), nn.MaxPool2d(3, 2, ceil_mode=True)),
+        (2, 3, 8, 9),
+        ["Activation", "ZeroPadding2D", "MaxPooling2D"],
+    ),
+    "maxpool_ceil_even": (nn.MaxPool2d(3, 2, ceil_mode=True), (2, 3, 7, 9), ["MaxPooling2D"]),
     "avgpool_counted": (nn.AvgPool2d(3, 2, padding=1), IMAGE, ["ZeroPadding2D", "AveragePooling2D"]),
     "avgpool_same": (nn.AvgPool2d(3, 1, padding=1, count_include_pad=False), IMAGE, ["AveragePooling2D"]),
-    "globalpool": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()), IMAGE, ["Conv2D", "GlobalAveragePooling2D", "Flatten"]),
-    "globalmean": (Fn(lambda m, x: m.c(x).mean([-1, -2]), c=nn.Conv2d(3, 4, 1)), IMAGE, ["Conv2D", "GlobalAveragePooling2D"]),
+    "globalpool": (
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()),
+        IMAGE,
+        ["Conv2D", "GlobalAveragePooling2D", "Flatten"],
+    ),
+    "globalmean": (
+        Fn(lambda m, x: m.c(x).mean([-1, -2]), c=nn.Conv2d(3, 4, 1)),
+        IMAGE,
+        ["Conv2D", "GlobalAveragePooling2D"],
+    ),
     "norm_plain": (nn.BatchNorm2d(3, affine=False, eps=1e-4, momentum=0.2), IMAGE, ["BatchNormalization"]),
     "softmax_channels": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softmax(1)), IMAGE, ["Conv2D", "Softmax"]),
     "softmax_rows": (nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softmax(2)), IMAGE, ["Conv2D", "Softmax"]),
@@ -166,7 +191,9 @@ def test_layout_source(name: str) -> None:
 
 def test_sequences_are_not_turned() -> None:
     """Rank 3 stays what it was at the boundary: (N, C, L) from PyTorch."""
-    net = nn.Sequential(nn.Conv1d(3, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(), nn.AvgPool1d(2), nn.Conv1d(4, 5, 2, 2))
+    net = nn.Sequential(
+        nn.Conv1d(3, 4, 3, padding=1), nn.BatchNorm1d(4), nn.ReLU(), nn.AvgPool1d(2), nn.Conv1d(4, 5, 2, 2)
+    )
     made = back(net, (2, 3, 12))
     assert made.turns == []
     assert made.report.transposes == 2
@@ -250,7 +277,7 @@ def test_names_are_module_paths() -> None:
 
 
 def test_module_called_twice_is_one_layer() -> None:
-    made = back(Fn(lambda m, x: m.fc(torch.relu(m.fc(x))), fc=nn.Linear(4, 4)), (2, 4))
+    made = back(Fn(lambda m, x: m.fc(torch.tanh(m.fc(x))), fc=nn.Linear(4, 4)), (2, 4))
     assert classes(made.model) == ["Dense", "Activation"]
     assert len(made.model.weights) == 2
 
@@ -308,7 +335,7 @@ def test_norm_without_scale_comes_back_without() -> None:
 
 
 def test_double_precision() -> None:
-    """float64 weights stay; Keras on torch computes a float64 layer partly in float32, so that rung is beyond the budget."""
+    """float64 weights stay; that Keras on torch computes a float64 layer partly in float32 is told."""
     net = seeded(nn.Sequential(nn.Linear(3, 2), nn.ReLU())).double()
     made = converter.convert(net, "keras", example_inputs=(torch.randn(2, 3).double(),))
     assert made.report.proof
@@ -359,14 +386,23 @@ def test_user_settings_of_keras_do_not_matter() -> None:
 
 
 def test_everything_unsupported_is_listed_at_once() -> None:
-    net = nn.Sequential(nn.Linear(4, 4), nn.Bilinear(4, 4, 4) if False else nn.LayerNorm(4), Fn(lambda m, x: torch.cumsum(x, 1)))
+    sums = Fn(lambda m, x: torch.cumsum(x, 1))
+    net = nn.Sequential(nn.Linear(4, 4), sums, nn.Softplus(2.0), nn.ReLU())
     with pytest.raises(Unsupported) as caught:
         converter.convert(net, "keras", example_inputs=(torch.zeros(2, 4),))
-    assert {(item.where, item.what) for item in caught.value.items} >= {("2", "cumsum.default")}
+    assert [(item.where, item.what) for item in caught.value.items] == [
+        ("1", "cumsum.default"),
+        ("2", "softplus.default"),
+    ]
 
 
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "maxpool_padding": (nn.MaxPool2d(3, 2, padding=1), (2, 3, 8, 10), "zeros in its place could change the result"),
+    "maxpool_below": (
+        Fn(lambda m, x: F.max_pool2d(F.pad(F.relu(x), (1, 1, 1, 1), value=-1.0), 3, 2, padding=1)),
+        (2, 3, 8, 10),
+        "zeros in its place could change the result",
+    ),
     "avgpool_padding": (nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), (2, 3, 8, 10), "zeros in its place"),
     "avgpool_ceil": (nn.AvgPool2d(3, 2, ceil_mode=True), (2, 3, 8, 10), "ceil_mode"),
     "divisor": (nn.AvgPool2d(3, divisor_override=4), (2, 3, 8, 10), "divisor_override=4"),
@@ -385,9 +421,10 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
 def test_refusal(name: str) -> None:
     model, shape, why = REFUSED[name]
     with pytest.raises(Unsupported) as caught:
-        converter.convert(nn.Sequential(nn.Identity(), model), "keras", example_inputs=(torch.zeros(shape),), verify=False)
-    assert len(caught.value.items) == 1
-    assert caught.value.items[0].where == "1"
+        converter.convert(
+            nn.Sequential(nn.Identity(), model), "keras", example_inputs=(torch.zeros(shape),), verify=False
+        )
+    assert {item.where for item in caught.value.items} == {"1"}
     assert why in str(caught.value)
 
 
@@ -434,9 +471,12 @@ def digest(weight: Any) -> str:
     return hashlib.sha256(f"{data.dtype} {data.shape}".encode() + data.tobytes()).hexdigest()
 
 
-@pytest.mark.parametrize("stem, arrays", [("small_residual", "small_residual"), ("mlp", "mlp_torch")])
-def test_program_files(stem: str, arrays: str, tmp_path: Path) -> None:
-    """A .pt2 file converts with proof; the saved .keras answers alike on every backend."""
+PROGRAMS = {"small_residual": ("small_residual", 6), "mlp": ("mlp_torch", 1)}
+"""A .pt2 file: the stem of its arrays, its BatchNorms."""
+
+
+@pytest.mark.parametrize("stem", PROGRAMS)
+def test_program_file(stem: str) -> None:
     made = converter.convert(FIXTURES / f"{stem}.pt2", "keras")
     assert made.report.passed
     assert made.report.proof
@@ -444,13 +484,20 @@ def test_program_files(stem: str, arrays: str, tmp_path: Path) -> None:
     found = classes(made.model)
     assert "Permute" not in found
     assert found.count("Dropout") == 1
-    assert found.count("BatchNormalization") == {"small_residual": 6, "mlp": 1}[stem]
-    made.save(tmp_path / "net.keras")
-    assert (tmp_path / "net.py").read_text() == made.source
-    data = np.load(FIXTURES / f"{arrays}.npz")
-    image = data[next(name for name in data.files if name not in ("label", "output"))]
-    turned = image.transpose(0, 2, 3, 1) if image.ndim == 4 else image
-    np.savez(tmp_path / "x.npz", x=turned, y=data["output"])
+    assert found.count("BatchNormalization") == PROGRAMS[stem][1]
+
+
+@pytest.mark.tensorflow
+def test_every_backend(tmp_path: Path) -> None:
+    """The saved .keras files answer alike on TensorFlow, torch and JAX, each in a process of its own."""
+    for stem, (arrays, _) in PROGRAMS.items():
+        made = converter.convert(FIXTURES / f"{stem}.pt2", "keras", verify=False)
+        made.save(tmp_path / f"{stem}.keras")
+        assert (tmp_path / f"{stem}.py").read_text() == made.source
+        data = np.load(FIXTURES / f"{arrays}.npz")
+        image = data[next(name for name in data.files if name not in ("label", "output"))]
+        turned = image.transpose(0, 2, 3, 1) if image.ndim == 4 else image
+        np.savez(tmp_path / f"{stem}.npz", x=turned, y=data["output"])
     wrong = on_backends(tmp_path)
     assert not wrong, wrong
 
@@ -458,25 +505,29 @@ def test_program_files(stem: str, arrays: str, tmp_path: Path) -> None:
 RUN = """
 import json, sys
 import numpy as np, keras
-data = np.load("x.npz")
-y = keras.ops.convert_to_numpy(keras.saving.load_model("net.keras")(data["x"], training=False))
-print(json.dumps([keras.backend.backend(), float(np.abs(y - data["y"]).max() / np.abs(data["y"]).max())]))
+errors = []
+for stem in sys.argv[1:]:
+    data = np.load(stem + ".npz")
+    y = keras.ops.convert_to_numpy(keras.saving.load_model(stem + ".keras")(data["x"], training=False))
+    errors.append(float(np.abs(y - data["y"]).max() / np.abs(data["y"]).max()))
+print(json.dumps([keras.backend.backend(), max(errors) if np.isfinite(errors).all() else "not finite"]))
 """
 
 
 def on_backends(folder: Path) -> dict[str, str]:
-    """Backend -> what went wrong when a fresh process ran net.keras on x.npz."""
+    """Backend -> what went wrong when a fresh process ran the files."""
     wrong: dict[str, str] = {}
     running = {}
     for backend in ("tensorflow", "torch", "jax"):
+        if importlib.util.find_spec(backend) is None:
+            continue
         env = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        command = [sys.executable, "-c", RUN, *PROGRAMS]
         running[backend] = subprocess.Popen(
-            [sys.executable, "-c", RUN], cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, cwd=folder, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
     for backend, process in running.items():
         out, err = process.communicate(timeout=300)
-        if f"No module named '{backend}'" in err:
-            continue
         answer = json.loads(out.splitlines()[-1]) if process.returncode == 0 else [backend, err[-2000:]]
         if answer[0] != backend or not isinstance(answer[1], float) or not answer[1] <= 2e-6:
             wrong[backend] = str(answer)
@@ -488,6 +539,8 @@ def test_generated_file_loads_the_model_beside_it(tmp_path: Path) -> None:
     made.save(tmp_path / "out")
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.keras", "model.py", "report.json"}
     env = {**os.environ, "KERAS_BACKEND": "torch"}
-    ran = subprocess.run([sys.executable, "model.py"], cwd=tmp_path / "out", env=env, capture_output=True, text=True, check=False)
+    ran = subprocess.run(
+        [sys.executable, "model.py"], cwd=tmp_path / "out", env=env, capture_output=True, text=True, check=False
+    )
     assert ran.returncode == 0, ran.stderr
     assert "fc1" in ran.stdout

@@ -31,7 +31,7 @@ def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]]) -> Any:
 
 @contextlib.contextmanager
 def _plain_keras() -> Iterator[None]:
-    """Keras as the generated file means it: float32, channels last; the user's settings and RNG state as before on leaving."""
+    """Keras as the generated file means it: float32, channels last; settings and RNG are as before on leaving."""
     import keras
 
     policy, floatx, order = keras.config.dtype_policy(), keras.config.floatx(), keras.config.image_data_format()

@@ -88,7 +88,8 @@ class BuildText:
             inside = arguments[0] if len(arguments) == 1 else f"[{', '.join(arguments)}]"
             lines.append(f"{target} = {call or _constructed(step)}({inside})")
         inputs = given[0] if len(given) == 1 else f"[{', '.join(given)}]"
-        model = f"keras.Model({inputs}, {_structure(self.outputs, [names[id(v)] for v in self.results])}, name={literal(self.model)})"
+        outputs = _structure(self.outputs, [names[id(v)] for v in self.results])
+        model = f"keras.Model({inputs}, {outputs}, name={literal(self.model)})"
         if not self.frozen:
             return [*lines, f"return {model}"]
         fixes = [f"model.get_layer({literal(layer)}).{weight}.trainable = False" for layer, weight in self.frozen]

@@ -19,11 +19,11 @@ from converter.graph.graph import Origin, array, dims, origin
 from converter.ops import base
 from converter.ops.records import Layer, Ref
 
-ACTIVATED = frozenset(
-    f"{kind}{rank}D"
-    for rank in (1, 2, 3)
-    for kind in ("Conv", "DepthwiseConv", "SeparableConv")
-) | {f"Conv{rank}DTranspose" for rank in (1, 2, 3)} | {"Dense", "EinsumDense"}
+ACTIVATED = (
+    frozenset(f"{kind}{rank}D" for rank in (1, 2, 3) for kind in ("Conv", "DepthwiseConv", "SeparableConv"))
+    | {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
+    | {"Dense", "EinsumDense"}
+)
 """Layers with an `activation` argument that is applied last."""
 
 STATISTICS = frozenset({"moving_mean", "moving_variance"})
@@ -107,7 +107,9 @@ class _Writer:
             steps += self._steps(names[call.key], call, settings[names[call.key]], counts[call.key] > 1)
         results = self._returned(steps, results)
         if any(step.kwargs.get("dtype") == "float64" for step in steps):
-            self.notes.append("the model is float64: TensorFlow runs it so, Keras on torch and JAX runs parts of it in float32")
+            self.notes.append(
+                "the model is float64: Keras on TensorFlow runs it so, on torch and JAX partly in float32"
+            )
         text = BuildText(title, identifier(name, "model"), inputs, steps, outputs, results, self.frozen).text()
         return KerasSource(text, self.weights, self.paths, self.notes)
 
@@ -188,7 +190,9 @@ class _Writer:
             made.append(Weight(name, key, data, known, trainable))
             first = self.readers.setdefault(id(value), name)
             if first != name and known is not None:
-                self.notes.append(f"{name}: shares {known.path!r} with {first}; in Keras it is a copy that trains by itself")
+                self.notes.append(
+                    f"{name}: shares {known.path!r} with {first}; in Keras each has its own and trains it"
+                )
         self.weights += made
         trained = [w for w in made if w.name not in STATISTICS]
         frozen = [w.name for w in trained if not w.trainable]
@@ -203,7 +207,8 @@ class _Writer:
             )
         dtypes = {str(w.data.dtype) for w in made} or {_dtype(call.output)}
         if len(dtypes) > 1:
-            raise Unsupported([Item(call.view.place.path, record.cls, f"its weights have the dtypes {', '.join(sorted(dtypes))}.")])
+            why = f"its weights have the dtypes {', '.join(sorted(dtypes))}."
+            raise Unsupported([Item(call.view.place.path, record.cls, why)])
         return settings if dtypes == {"float32"} or not dtypes & FLOATS else {**settings, "dtype": dtypes.pop()}
 
 
@@ -225,7 +230,7 @@ def _wanted(call: _Call) -> str:
 
 
 def _folded(calls: list[_Call], results: Sequence[ir.Value], counts: Mapping[Any, int]) -> list[_Call]:
-    """An activation function behind a layer with an `activation` argument, and its only reader, becomes that argument."""
+    """An activation function that alone reads a layer with an `activation` argument becomes that argument."""
     kept: dict[int, _Call] = {}
     for call in calls:
         values = _values(call.record)

@@ -1,7 +1,7 @@
 """A PyTorch model captured into the graph: the calls of its exported program, each written by the row of its operation.
 
-torch.export's own graph is walked as it is, not decomposed: it still holds dropout, batch_norm with its momentum, flatten,
-and the path and class of the module around every call.
+torch.export's own graph is walked as it is, not decomposed: it still holds dropout, batch_norm with its momentum,
+flatten, and the path and class of the module around every call.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class TorchGraph(GraphBuilder):
         return not self.place.trainable
 
     def pads(self, x: ir.Value) -> tuple[ir.Value, tuple[tuple[int, int], ...], float] | None:
-        """What lies before a padding of the spatial axes that nothing else reads, the padded elements, and with what."""
+        """What lies before a padding of the spatial axes that nothing else reads, the padded elements, their value."""
         node = x.producer()
         if node is None or node.op_type != "Pad" or id(x) not in self.alone or node.inputs[0] is None:
             return None
@@ -81,7 +81,10 @@ class TorchGraph(GraphBuilder):
 
 
 def capture(
-    model: Any, example_inputs: Sequence[Any] | None = None, example_kwargs: Mapping[str, Any] | None = None, dynamic: Any = None
+    model: Any,
+    example_inputs: Sequence[Any] | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    dynamic: Any = None,
 ) -> Captured:
     """Capture an nn.Module, exported with its example inputs, or an ExportedProgram.
 
@@ -111,14 +114,16 @@ def _is_module(model: Any) -> bool:
     return isinstance(model, torch.nn.Module)
 
 
-def _exported(model: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[str]) -> Any:
+def _exported(
+    model: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[str]
+) -> Any:
     if args is None and not kwargs:
         raise UsageError(
             "A live nn.Module is traced, and for that it needs example inputs: "
             "convert(model, 'keras', example_inputs=(torch.zeros(1, 3, 224, 224),))."
         )
     try:
-        return torch_nodes.export(model, args or (), kwargs, dynamic, notes)[0]
+        return torch_nodes.export(model, args or (), kwargs, dynamic, notes)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInput(f"torch.export cannot trace the model with these example inputs: {first}") from error
@@ -141,7 +146,8 @@ class _Walk:
             lengths = [d if isinstance(d, int) else (f"{node.name}_{i}" if i else "N") for i, d in enumerate(shape)]
             kind = ir.DataType.from_numpy(np.dtype(torch_nodes.dtype_of(node)))
             if shape and isinstance(shape[0], int):
-                self.g.notes.append(f"{node.name}: the program has the fixed batch size {shape[0]}, and was compared with no other")
+                why = f"the program has the fixed batch size {shape[0]}, and was compared with no other"
+                self.g.notes.append(f"{node.name}: {why}")
             self._keep(node, self.g.input(node.name, lengths, kind))
         wholes = _wholes(self.program)
         for node in torch_nodes.calls(self.program):
@@ -240,7 +246,7 @@ def _activation(cls: type[Op], name: str, g: TorchGraph, x: ir.Value, *values: A
 
     schema = getattr(torch.ops.aten, name.partition(".")[0]).default._schema
     settings = settings_of(cls)
-    fixed = cls().settings() if hasattr(cls, "settings") else {}
+    fixed = _settings(cls)
     found: dict[str, Any] = {}
     for parameter, value in zip(schema.arguments[1:], values, strict=True):
         if parameter.name in settings:
@@ -257,13 +263,17 @@ def _functions() -> dict[str, type[Op]]:
     return {function.rsplit(".", 1)[-1]: cls for cls, function in named.items() if function}
 
 
-@functools.cache
+def _settings(cls: type[Op], **fields: Any) -> dict[str, Any]:
+    made: Any = cls(**fields)
+    return dict(made.settings()) if hasattr(made, "settings") else {}
+
+
 def settings_of(cls: type[Op]) -> dict[str, str]:
     """torch's argument -> the field of the op, read off `settings()` with a value that stands nowhere else."""
     found: dict[str, str] = {}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
         mark: Any = "mark" if field.type == "str" else 0.7071067811865476
-        given = cls(**{field.name: mark}).settings() if hasattr(cls, "settings") else {}
+        given = _settings(cls, **{field.name: mark})
         found |= {key: field.name for key, value in given.items() if value == mark}
     return found
 
@@ -273,15 +283,16 @@ def _modules() -> dict[str, type[Op]]:
     """torch module -> the activation that it is, for those without arguments whose function torch writes out."""
     import torch
 
-    found = {}
+    found: dict[str, type[Op]] = {}
     for name, cls in _functions().items():
-        if not hasattr(torch.ops.aten, name) and getattr(cls, "module", "") and not settings_of(cls):
-            found[cls.module.removeprefix("nn.")] = cls  # type: ignore[attr-defined]
+        module = str(getattr(cls, "module", ""))
+        if module and name not in dir(torch.ops.aten) and not hasattr(torch.ops.aten, name) and not settings_of(cls):
+            found[module.removeprefix("nn.")] = cls
     return found
 
 
 def _wholes(program: Any) -> dict[str, Any]:
-    """The calls of modules that are one op but leave several nodes: the last one -> (class, input), the others -> None."""
+    """The calls of modules that are one op but leave several nodes: the last -> (class, input), the others -> None."""
     groups: dict[tuple[str, str, int], list[Any]] = {}
     for node in torch_nodes.calls(program):
         at = torch_nodes.where(node)

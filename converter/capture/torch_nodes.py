@@ -15,9 +15,10 @@ from typing import Any
 from converter import frameworks
 
 VIEWS = frozenset(
-    """view reshape flatten unflatten squeeze unsqueeze transpose permute t expand select slice narrow split chunk unbind
-    contiguous detach alias dropout feature_dropout alpha_dropout feature_alpha_dropout to view_as reshape_as movedim
-    swapaxes diagonal""".split()
+    {"view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as"}
+    | {"transpose", "permute", "t", "movedim", "swapaxes", "select", "slice", "narrow", "split", "chunk", "unbind"}
+    | {"contiguous", "detach", "alias", "to", "diagonal", "unfold"}
+    | {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
 )
 """Operations whose result may share its memory with their first argument."""
 
@@ -36,10 +37,8 @@ class Where:
         return self.cls.startswith("torch.nn.")
 
 
-def export(
-    model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[str]
-) -> tuple[Any, list[str]]:
-    """The module as an ExportedProgram in eval mode, and the names of its inputs; the batch is dynamic where it can be."""
+def export(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[str]) -> Any:
+    """The module as an ExportedProgram in eval mode; the batch is dynamic where it can be."""
     frameworks.before_torch()
     import torch
 
@@ -49,15 +48,12 @@ def export(
             try:
                 # A batch of 1 would be taken for a constant.
                 wide, wide_named = _twice(given), _twice(named)
-                shapes = (_batches(wide), _batches(wide_named))
-                return torch.export.export(
-                    model, wide, wide_named, dynamic_shapes=_by_name(model, *shapes), strict=False
-                ), notes
+                shapes = _by_name(model, _batches(wide), _batches(wide_named))
+                return torch.export.export(model, wide, wide_named, dynamic_shapes=shapes, strict=False)
             except Exception as error:  # noqa: BLE001  export fails in many ways; the static one says which
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 notes.append(f"the batch size is fixed to that of the example inputs: {first}")
-        shapes = dynamic or None
-        return torch.export.export(model, given, named, dynamic_shapes=shapes, strict=False), notes
+        return torch.export.export(model, given, named, dynamic_shapes=dynamic or None, strict=False)
 
 
 def _tensor(value: Any) -> Any:
@@ -111,7 +107,8 @@ def _eval_mode(model: Any) -> Iterator[None]:
 
 def where(node: Any) -> Where:
     """The innermost module that a call stands in."""
-    entries = [(k, v) for k, v in (node.meta.get("nn_module_stack") or {}).items() if isinstance(v, tuple) and len(v) == 2]
+    stack = (node.meta.get("nn_module_stack") or {}).items()
+    entries = [(key, entry) for key, entry in stack if isinstance(entry, tuple) and len(entry) == 2]
     if not entries:
         return Where("", "", 0)
     key, (path, cls) = entries[-1]
@@ -137,10 +134,16 @@ def weights(program: Any) -> dict[str, tuple[str, Any]]:
 
 
 def storage(tensor: Any) -> Any:
-    """What two tensors have in common that are one: the same memory in the same order. An empty tensor is alone."""
+    """What two tensors have in common that are one: the same memory in the same order; an empty one is alone."""
     if not tensor.numel():
         return id(tensor)
-    return tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape), tensor.stride(), tensor.dtype
+    return (
+        tensor.untyped_storage().data_ptr(),
+        tensor.storage_offset(),
+        tuple(tensor.shape),
+        tensor.stride(),
+        tensor.dtype,
+    )
 
 
 def inputs(program: Any) -> list[Any]:
@@ -249,7 +252,7 @@ def memory(program: Any) -> dict[str, str]:
     """Node -> the first node of those that may share its memory."""
     found: dict[str, str] = {}
     for node in program.graph.nodes:
-        source = node.args[0] if node.op == "call_function" and node.args else None
+        source: Any = node.args[0] if node.op == "call_function" and node.args else None
         name, in_place = operation(node)
         shares = in_place or name.partition(".")[0] in VIEWS
         found[node.name] = found[source.name] if shares and hasattr(source, "op") else node.name

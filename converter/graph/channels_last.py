@@ -1,11 +1,11 @@
 """Spatial ops for a target that has its channels last.
 
-A spatial op is channels first by what it is: its shapes, its ONNX meaning. For Keras every one of them is turned around,
+A spatial op is channels first by what it is: its shapes, its ONNX meaning. For Keras each of them is turned around,
 
     op    becomes    Transpose(N, C, ... -> N, ..., C) -> op, marked -> Transpose(N, ..., C -> N, C, ...)
 
-and the layout pass then removes the transpositions. A marked node reads and gives channels last; nothing but its values'
-shapes says so, so `Op.shape` and the ONNX meaning of a marked node are asked for through this module alone.
+and the layout pass then removes the transpositions. A marked node reads and gives channels last. Its shapes are set
+here and `Op.shape` is not asked again; onnx_model puts transpositions around it, so the ONNX graph stays what it says.
 """
 
 from __future__ import annotations
@@ -55,4 +55,3 @@ def is_last(node: ir.Node) -> bool:
 
 def _plain(length: int | ir.SymbolicDim) -> int | str | None:
     return length if isinstance(length, int) else length.value if isinstance(length.value, str) else None
-

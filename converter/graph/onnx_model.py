@@ -72,7 +72,7 @@ def proto(g: GraphBuilder) -> Any:
 def _channels_first(
     node: ir.Node, inputs: list[ir.Value | None], outputs: list[ir.Value], nodes: list[ir.Node]
 ) -> tuple[list[ir.Value | None], list[ir.Value], list[ir.Node]]:
-    """ONNX's spatial ops are channels first: for a node that is not, transpositions before it and the ones to come after."""
+    """ONNX's spatial ops are channels first: for one that is not, transpositions before it, and those for behind it."""
     turned: list[ir.Value | None] = []
     for i, (value, original) in enumerate(zip(inputs, node.inputs, strict=True)):
         if value is not None and original is not None and array(original) is None:
@@ -86,7 +86,8 @@ def _channels_first(
     back: list[ir.Node] = []
     for i, value in enumerate(outputs):
         rank = len(dims(value))
-        first = ir.Value(name=f"{node.name}/made_{i}", shape=_turned_shape(value, base.channels_first(rank)), type=value.type)
+        shape = _turned_shape(value, base.channels_first(rank))
+        first = ir.Value(name=f"{node.name}/made_{i}", shape=shape, type=value.type)
         made.append(first)
         perm = ir.AttrInt64s("perm", list(base.channels_last(rank)))
         back.append(ir.Node("", "Transpose", [first], [perm], outputs=[value], name=f"{node.name}/last_{i}"))

@@ -16,7 +16,6 @@ from converter.ops.base import (
     Function,
     Op,
     Perm,
-    Refusal,
     TorchCapture,
     View,
     keras_activation,

@@ -102,14 +102,17 @@ class Conv(Op):
             weights["bias"] = (n.value(2), None)
         else:
             settings["use_bias"] = False
-        if self.group != 1 and rank < 3 and self.group == n.shape()[-1] == n.shape(1)[0] and len(set(self.strides)) == 1:
+        alone = self.group == n.shape()[-1] == n.shape(1)[0]
+        if self.group != 1 and alone and rank < 3 and len(set(self.strides)) == 1:
             del settings["filters"]
-            return Layer(f"DepthwiseConv{rank}D", settings, {**weights, "kernel": (n.value(1), depthwise_axes(rank + 2))}, inputs=(x,))
+            weights["kernel"] = (n.value(1), depthwise_axes(rank + 2))
+            return Layer(f"DepthwiseConv{rank}D", settings, weights, inputs=(x,))
         if self.group != 1:
             settings["groups"] = self.group
         return Layer(f"Conv{rank}D", settings, weights, inputs=(x,))
 
-    @torch_operation("conv1d.default", "conv2d.default", "conv3d.default", "conv1d.padding", "conv2d.padding", "conv3d.padding")
+    @torch_operation("conv1d.default", "conv2d.default", "conv3d.default")
+    @torch_operation("conv1d.padding", "conv2d.padding", "conv3d.padding")
     @staticmethod
     def aten(
         g: TorchCapture,

@@ -7,12 +7,12 @@ from typing import Any
 import onnx_ir as ir
 
 from converter.ops.base import Dims, Op, Perm, Refusal, TorchCapture, View, operand, torch_operation
-from converter.ops.padding import pairs_of, torch_pads
-from converter.ops.records import Call, Layer, Record
+from converter.ops.padding import pairs_of, torch_pads, zero_padding
+from converter.ops.records import Call, Record
 
 
 class Pad(Op):
-    """The input with elements added in front of and behind every axis; `pads` has all the fronts, then all the backs."""
+    """The input with elements added around every axis; `pads` has those in front of each axis, then those behind."""
 
     mode: str = "constant"
     pads: tuple[int, ...] = operand(1)
@@ -34,17 +34,19 @@ class Pad(Op):
         pairs = list(self.pairs())
         while len(pairs) > 1 and pairs[0] == (0, 0):
             del pairs[0]
-        settings: dict[str, Any] = {} if self.mode == "constant" else {"mode": {"edge": "replicate"}.get(self.mode, self.mode)}
+        mode = {"edge": "replicate"}.get(self.mode, self.mode)
+        settings: dict[str, Any] = {} if mode == "constant" else {"mode": mode}
         if self.constant_value:
             settings["value"] = self.constant_value
         return Call("F.pad", (n.x(), torch_pads(pairs)), settings)
 
     def keras(self, n: View) -> Record:
         pairs = self.pairs()
-        middle, rank = pairs[1:-1], len(pairs) - 2
-        if self.mode != "constant" or self.constant_value or pairs[0] != (0, 0) or pairs[-1] != (0, 0) or rank not in (1, 2, 3):
+        inner = {pairs[0], pairs[-1]} == {(0, 0)} and len(pairs) in (3, 4, 5)
+        if self.mode != "constant" or self.constant_value or not inner:
             raise LookupError(f"Keras has no layer that pads by {pairs} with {self.mode} {self.constant_value or 0}")
-        return Layer(f"ZeroPadding{rank}D", {"padding": middle if rank > 1 else middle[0]}, inputs=(n.x(),))
+        made: Record = zero_padding(n.x(), pairs[1:-1])
+        return made
 
     @torch_operation("pad.default")
     @staticmethod

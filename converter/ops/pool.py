@@ -272,8 +272,8 @@ class AveragePool(_Pool):
 
 MADE = frozenset({"Relu", "Sigmoid", "Softmax", "Exp", "Softplus", "HardSigmoid", "Abs", "Sqrt"})
 KEPT = frozenset(
-    {"MaxPool", "AveragePool", "GlobalAveragePool", "Dropout", "Transpose", "Reshape", "Flatten", "Concat", "Add", "Mul", "Pad"}
-    | {"ReduceMean", "ReduceMax", "ReduceSum", "SharedDropout"}
+    {"MaxPool", "AveragePool", "ReduceMean", "ReduceMax", "ReduceSum", "Dropout", "SharedDropout", "Identity"}
+    | {"Transpose", "Reshape", "Unsqueeze", "Flatten", "Concat", "Add", "Mul", "Pad"}
 )
 
 
@@ -299,7 +299,8 @@ def nonnegative(value: ir.Value) -> bool:
             if low is None or low.const_value is None or float(low.const_value.numpy()) < 0:
                 return False
         elif node.op_type in KEPT:
-            operands = node.inputs if node.op_type in ("Concat", "Add", "Mul") else node.inputs[:1]
+            operands = list(node.inputs) if node.op_type in ("Concat", "Add", "Mul") else [node.inputs[0]]
+            operands += node.inputs[2:3] if node.op_type == "Pad" else []
             stack.extend(v for v in operands if v is not None)
         elif node.op_type not in MADE:
             return False

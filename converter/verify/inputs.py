@@ -13,6 +13,10 @@ from .compare import Array
 # Unknown sizes, per variant, as steps of the base; two axes of one input get different sizes, so that a swap shows. The
 # first fits models that halve several times, the second is odd, the third has equal axes.
 _VARIANTS: tuple[tuple[float, float, float], ...] = ((1, 2, 1), (1.46, 1.17, 1.29), (2, 2, 2))
+# Models that need thousands of steps get sizes that are close together and smaller batches: they cost enough as it is.
+_LONG: tuple[tuple[float, float, float], ...] = ((1, 1.01, 1.02), (1.07, 1.04, 1.05), (1.11, 1.11, 1.11))
+_LONG_BATCHES = (2, 1)
+_MANY = 64
 _BASE = {2: 16, 3: 16, 4: 32, 5: 16}
 _MOST_ELEMENTS = 1 << 24
 _DEFAULT_IDS = 8
@@ -56,6 +60,7 @@ def make_inputs(
     shapes once more with other values, by which the judge measures how far the outputs move with the input."""
     free_batch = any(spec.shape and spec.shape[0] is None for spec in specs)
     dynamic = any(None in spec.shape[1:] for spec in specs)
+    batches = _LONG_BATCHES if scale >= _MANY else batches
     plan = [(batch, 0) for batch in (batches if free_batch else batches[:1])]
     if dynamic:
         plan += [(batches[0], variant) for variant in range(1, max(_variants(spec) for spec in specs))]
@@ -125,8 +130,10 @@ def _shape(spec: InputSpec, batch: int, variant: int, scale: int) -> tuple[int, 
         elif spec.sizes:
             shape.append(spec.sizes[variant % len(spec.sizes)] * scale)
         else:
-            steps = _VARIANTS[variant % len(_VARIANTS)]
-            shape.append(int(_BASE.get(len(spec.shape), 16) * steps[(axis - 1) % len(steps)]) * scale + variant % 2)
+            table = _LONG if scale >= _MANY else _VARIANTS
+            steps = table[variant % len(table)]
+            step = steps[(axis - 1) % len(steps)]
+            shape.append(int(_BASE.get(len(spec.shape), 16) * scale * step) + variant % 2)
     return tuple(shape)
 
 
