@@ -84,7 +84,9 @@ def _keras_to_torch(source: Source, layout: Layout, example_inputs: Sequence[Any
     specs = proof.input_specs(g.graph.inputs)
     turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout)]
     flatten.absorb(g)
-    written = to_torch.write(g.graph, captured.outputs, [s.name for s in specs], f"{source.name}, converted from Keras by kconvert.")
+    written = to_torch.write(
+        g.graph, captured.outputs, [s.name for s in specs], f"{source.name}, converted from Keras by kconvert."
+    )
     state = [(w.key, w.data) for w in written.weights]
     known = [w for w in written.weights if w.origin is not None]
     maps = WeightMaps(
@@ -143,7 +145,9 @@ def _torch_to_keras(source: Source, layout: Layout, example_inputs: Sequence[Any
     channels_last.turn(g)
     turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout, first=False)]
     flatten.absorb(g)
-    written = to_keras.write(g.graph, captured.outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name)
+    written = to_keras.write(
+        g.graph, captured.outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name
+    )
     state = [(w.layer, w.name, w.data) for w in written.weights]
     known = [w for w in written.weights if w.origin is not None]
     maps = WeightMaps(WeightMap(w.origin.path, w.key, w.origin.axes, w.origin.transform) for w in known if w.origin)
@@ -165,5 +169,3 @@ def _torch_to_keras(source: Source, layout: Layout, example_inputs: Sequence[Any
         to_numpy=g.to_numpy,
     )
     return made
-
-

@@ -27,7 +27,9 @@ REPORTS = (".json",)
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--to", required=True, type=click.Choice(["torch", "keras", "onnx"]), help="The framework to convert to.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), help="A .py, .pt2, .onnx or .keras file, or a directory.")
+@click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="A .py, .pt2, .onnx or .keras file, or a directory."
+)
 @click.option(
     "--layout",
     type=click.Choice(["native", "source"]),
@@ -52,7 +54,8 @@ REPORTS = (".json",)
 def convert(model: Path, to: str, output: Path | None, report: Path | None, **options: Any) -> None:
     """Convert MODEL (.keras, .h5, .pt2), prove that the result answers like its source, and write it.
 
-    Exit codes: 0 equal, or not verified; 1 not equal; 2 usage; 3 unsupported; 4 bad input; 5 cannot write; 70 internal error.
+    Exit codes: 0 equal, or not verified; 1 not equal; 2 usage; 3 unsupported; 4 bad input; 5 cannot write;
+    70 internal error.
     """
     quiet = bool(options["quiet"])
     if options["require_proof"] and options["no_verify"]:
@@ -107,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ConvertError as error:
         click.echo(f"kconvert: {error}", err=True)
         sys.exit(error.exit_code)
-    except Exception as error:  # noqa: BLE001  the last stop of whatever nobody foresaw
+    except Exception as error:
         if os.environ.get("KCONVERT_TRACEBACK"):
             raise
         click.echo(
@@ -186,7 +189,9 @@ def _arrays(path: Path | None) -> dict[str, Any] | None:
         with np.load(path, allow_pickle=False) as data:
             return {name: data[name] for name in data.files}
     except (OSError, ValueError) as error:
-        raise UsageError(f"--inputs: expected an .npz with one array per input, {path} cannot be read ({error}).") from error
+        raise UsageError(
+            f"--inputs: expected an .npz with one array per input, {path} cannot be read ({error})."
+        ) from error
 
 
 def _examples(shapes: Sequence[str]) -> list[Any] | None:
@@ -203,7 +208,10 @@ def _examples(shapes: Sequence[str]) -> list[Any] | None:
             shape = tuple(int(n) for n in lengths.split(","))
             kind = np.dtype(dtype or "float32")
         except (ValueError, TypeError) as error:
-            raise UsageError(f"--input: expected lengths like 1,3,32,32:float32, received {text!r} ({error}).") from error
-        made.append(rng.integers(0, 2, shape).astype(kind) if kind.kind in "iub" else rng.normal(size=shape).astype(kind))
+            raise UsageError(
+                f"--input: expected lengths like 1,3,32,32:float32, received {text!r} ({error})."
+            ) from error
+        made.append(
+            rng.integers(0, 2, shape).astype(kind) if kind.kind in "iub" else rng.normal(size=shape).astype(kind)
+        )
     return made
-

@@ -1,11 +1,11 @@
 """What can go wrong, one class a kind, each with the exit code of the command line.
 
-    ConvertError                70  an internal error; everything below is the user's to act on
-    |-- UsageError               2  the call itself is wrong
-    |-- Unsupported              3  a layer, an option or an operation without a mapping (`.items`: all of them)
-    |-- BadInput                 4  the file or model cannot be read, or is not what it claims
-    |-- CannotWrite              5  the output cannot be written
-    `-- NotEquivalent            1  the converted model does not answer like its source
+ConvertError                70  an internal error; everything below is the user's to act on
+|-- UsageError               2  the call itself is wrong
+|-- Unsupported              3  a layer, an option or an operation without a mapping (`.items`: all of them)
+|-- BadInput                 4  the file or model cannot be read, or is not what it claims
+|-- CannotWrite              5  the output cannot be written
+`-- NotEquivalent            1  the converted model does not answer like its source
 """
 
 from __future__ import annotations

@@ -77,8 +77,8 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any]) -> list
         if node is not None and node.op_type in ENDS:
             name = node.metadata_props.get("kconvert.layer", "")
             lines.append(
-                f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, binary_cross_entropy_with_logits) "
-                "expect the logits before it"
+                f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, "
+                "binary_cross_entropy_with_logits) expect the logits before it"
             )
     if source.compiled:
         named = ", ".join(f"{key} {value}" for key, value in source.compiled.items())
@@ -90,9 +90,7 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any]) -> list
     return lines
 
 
-def start_worker(
-    path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None
-) -> Worker | None:
+def start_worker(path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None) -> Worker | None:
     """The reference process of a file; None where it could not be given what it needs."""
     if arch is not None and not isinstance(arch, str):
         return None
@@ -146,7 +144,9 @@ def prove(
 def _hops(made: Conversion, device: str) -> list[Runner]:
     """The rungs after the source, in the order of the road."""
     boundary = _boundary(made)
-    hops = [ort_runner(_serialized(made), boundary=made.onnx_boundary or boundary)] if made.make_onnx is not None else []
+    hops = (
+        [ort_runner(_serialized(made), boundary=made.onnx_boundary or boundary)] if made.make_onnx is not None else []
+    )
     if made.to == "torch":
         from converter.verify.run_torch import torch_runner
 
@@ -272,7 +272,11 @@ def _keras_state(model: Any) -> dict[str, np.ndarray]:
     """Every weight of a Keras model by 'layer/weight'."""
     import keras
 
-    return {f"{layer.name}/{w.name}": np.asarray(keras.ops.convert_to_numpy(w)) for layer in model.layers for w in layer.weights}
+    return {
+        f"{layer.name}/{w.name}": np.asarray(keras.ops.convert_to_numpy(w))
+        for layer in model.layers
+        for w in layer.weights
+    }
 
 
 def _counted(made: Conversion, planned: int | None) -> int | None:
@@ -291,4 +295,3 @@ def _counted(made: Conversion, planned: int | None) -> int | None:
         first = str(error).strip().splitlines()[:1]
         made.report.notes.append(f"torch.export refuses the model, transpositions are counted as planned: {first}")
         return planned
-

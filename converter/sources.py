@@ -83,7 +83,9 @@ def importable(spec: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise UsageError(f"--arch {spec!r} cannot be imported: {error}.") from error
     if not callable(found):
-        raise UsageError(f"--arch {spec!r}: expected a callable that returns the model, received {type(found).__name__}.")
+        raise UsageError(
+            f"--arch {spec!r}: expected a callable that returns the model, received {type(found).__name__}."
+        )
     made: Callable[..., Any] = found
     return made
 
@@ -116,8 +118,10 @@ def _program(path: Path) -> Any:
 
     try:
         return torch.export.load(path)
-    except Exception as error:  # noqa: BLE001  torch.export has no error class of its own for a damaged file
-        raise BadInput(f"{path}: expected a program saved by torch.export.save, but torch cannot read it ({error}).") from error
+    except Exception as error:
+        raise BadInput(
+            f"{path}: expected a program saved by torch.export.save, but torch cannot read it ({error})."
+        ) from error
 
 
 def _compiled(model: Any) -> dict[str, str]:

@@ -21,16 +21,22 @@ def table() -> str:
 
 
 def _ways(capture: object) -> tuple[str, str]:
-    """Whether the op that a capture belongs to has a PyTorch form and a Keras form."""
-    owner = str(getattr(capture, "__qualname__", "")).split(".")[0]
+    """Whether the op that a capture belongs to has a PyTorch form, and both a PyTorch reading and a Keras form."""
+    owner = _owner(capture)
     classes = [cls for (_, name), cls in base.REGISTRY.items() if name == owner]
-    back = any(cls.targets()[1] for cls in classes)
-    return "yes", "yes" if back else ""
+    read = owner in {_owner(row) for row in base.TORCH_OPERATIONS.values()} or any(
+        hasattr(c, "function") for c in classes
+    )
+    return "yes", "yes" if read and any(cls.targets()[1] for cls in classes) else ""
+
+
+def _owner(capture: object) -> str:
+    return str(getattr(capture, "__qualname__", "")).split(".")[0]
 
 
 def main() -> None:
     """Print the table."""
-    print(table())  # noqa: T201
+    print(table())
 
 
 if __name__ == "__main__":

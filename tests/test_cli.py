@@ -52,9 +52,7 @@ def empty(tmp_path: Path) -> Path:
 def test_digits_cnn(empty: Path) -> None:
     """The README's example: the same class for every test image, and the file stands alone."""
     npz = FIXTURES / "digits_cnn.npz"
-    done = kconvert(
-        empty, FIXTURES / "digits_cnn.keras", "--to", "torch", "--inputs", npz, "--report", "digits.json"
-    )
+    done = kconvert(empty, FIXTURES / "digits_cnn.keras", "--to", "torch", "--inputs", npz, "--report", "digits.json")
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stderr == ""
     assert sorted(p.name for p in empty.iterdir()) == ["digits.json", "digits_cnn.py", "digits_cnn.safetensors"]
@@ -168,7 +166,21 @@ def test_unwritable_output(empty: Path, tmp_path: Path) -> None:
 def test_hostile_names(empty: Path, tmp_path: Path) -> None:
     """Text in a file never becomes code, and odd names convert."""
     hostile = 'x"); __import__("os").system("touch pwned") #'
-    names = [hostile, "class", "train", "type", "T", "training", "forward", "émile", "1st", "a.b", "a_b", "self", "torch"]
+    names = [
+        hostile,
+        "class",
+        "train",
+        "type",
+        "T",
+        "training",
+        "forward",
+        "émile",
+        "1st",
+        "a.b",
+        "a_b",
+        "self",
+        "torch",
+    ]
     x = keras.Input((5,), name="x")
     y = x
     for i, _ in enumerate(names):

@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import nn
 
+import converter
 from converter.errors import BadInput
 from converter.report import Report, render
-import converter
 from converter.verify.compare import compare
 from converter.verify.inputs import InputSpec, fitting_inputs, given_inputs, make_inputs
 from converter.verify.judge import judge

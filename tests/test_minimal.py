@@ -1,4 +1,4 @@
-"""Without tensorflow, tf2onnx, onnx2torch and tf-keras: both directions work, in a process where they cannot be imported."""
+"""Both directions in a process where tensorflow, tf2onnx, onnx2torch and tf-keras cannot be imported."""
 
 from __future__ import annotations
 

@@ -177,4 +177,3 @@ def _move(node: ir.Node, item: Item, inner: str, local: str, depth: int) -> None
     elif local:
         node.metadata_props[LOCAL] = local
     node.metadata_props[SCOPE] = "".join(f"{p}/" for p in parts[:depth]) + inner + "".join(f"{p}/" for p in rest)
-

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+LENGTHS = (64, 256, 1024, 4096, 16384)
 MOVES = ("aten.permute", "aten.transpose", "aten.movedim", "aten.t.", "aten.swapaxes", "aten.moveaxis")
 
 
@@ -19,16 +20,37 @@ class Spec(Protocol):
 
 
 def exported(model: Any, specs: Sequence[Spec]) -> Any:
-    """The module as an ExportedProgram; lengths that the source does not know stay dynamic where torch can keep them."""
+    """The module as an ExportedProgram; lengths unknown to the source stay dynamic where torch can keep them."""
     import torch
 
-    examples, shapes = [], []
-    for spec in specs:
-        lengths = tuple((2 if i == 0 else 64) if d is None else d for i, d in enumerate(spec.shape))
-        examples.append(torch.zeros(lengths, dtype=getattr(torch, spec.dtype)))
-        shapes.append({i: torch.export.Dim.AUTO for i, d in enumerate(spec.shape) if d is None})
+    length = _length(model, specs)
+    shapes = [{i: torch.export.Dim.AUTO for i, d in enumerate(spec.shape) if d is None} for spec in specs]
     with torch.no_grad():
-        return torch.export.export(model, tuple(examples), dynamic_shapes=tuple(shapes))
+        return torch.export.export(model, _examples(specs, length), dynamic_shapes=tuple(shapes))
+
+
+def _examples(specs: Sequence[Spec], length: int) -> tuple[Any, ...]:
+    """Zeros in the inputs' shapes, two in a batch, `length` for every other unknown length."""
+    import torch
+
+    shapes = [tuple((2 if i == 0 else length) if d is None else d for i, d in enumerate(s.shape)) for s in specs]
+    return tuple(torch.zeros(lengths, dtype=getattr(torch, s.dtype)) for s, lengths in zip(specs, shapes, strict=True))
+
+
+def _length(model: Any, specs: Sequence[Spec]) -> int:
+    """The first unknown length, of those tried, that the model has an answer for; some need thousands."""
+    import torch
+
+    if all(None not in spec.shape[1:] for spec in specs):
+        return LENGTHS[0]
+    with torch.no_grad():
+        for length in LENGTHS:
+            try:
+                model(*_examples(specs, length))
+            except (RuntimeError, ValueError):
+                continue
+            return length
+    return LENGTHS[0]
 
 
 def run_time_transposes(program: Any) -> int:

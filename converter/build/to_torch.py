@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from converter.build import torch_parts
 from converter.build.blocks import fold
-from converter.build.names import Namespace, class_name, module_attributes, parameters
+from converter.build.names import Namespace, class_name, parameters
 from converter.build.torch_class import Assign, ClassText, merged
 from converter.build.torch_forward import Forward
 from converter.build.torch_text import Text, literal
@@ -44,7 +44,9 @@ class TorchSource:
     inputs: list[str]
 
 
-PARTS = frozenset(name for name, part in vars(torch_parts).items() if getattr(part, "__module__", "") == torch_parts.__name__)
+PARTS = frozenset(
+    name for name, part in vars(torch_parts).items() if getattr(part, "__module__", "") == torch_parts.__name__
+)
 
 
 def check(graph: ir.Graph) -> None:
@@ -116,7 +118,7 @@ class _Writer:
         return self.known.get(("call", item.scope, id(item.nodes[0])))
 
     def module(self, view: NodeView, record: Module) -> str:
-        """The attribute path of a module; the same record of the same layer, or of the same weights, is constructed once."""
+        """The attribute path of a module; one record of the same layer or weights is constructed once."""
         scope = self.scopes[scope_path(view.place.scope)]
         kwargs = tuple((k, repr(v)) for k, v in record.kwargs.items())
         weights = tuple((k, id(v)) for k, v in record.weights.items())
@@ -231,7 +233,9 @@ class _Writer:
         standard += ["from collections import OrderedDict"] if "OrderedDict(" in body else []
         standard += ["from collections.abc import Sequence"] if "Sequence[" in body else []
         head = ["\n".join(standard)] if standard else []
-        return "\n\n".join([f'"""{_doc(self.title)}"""', *head, "\n".join(imports)]) + f"\n\n\n{body}\n\n\n{self._main()}"
+        return (
+            "\n\n".join([f'"""{_doc(self.title)}"""', *head, "\n".join(imports)]) + f"\n\n\n{body}\n\n\n{self._main()}"
+        )
 
     def _main(self) -> str:
         arguments = []

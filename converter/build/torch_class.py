@@ -142,12 +142,19 @@ def _members(line: Assign, text: Text) -> list[tuple[str, str]]:
 def _assign(line: Assign, text: Text) -> list[str]:
     name = f"self.{line.attribute}"
     if line.cls == "buffer":
-        made = [f"{name}: torch.Tensor", f'self.register_buffer("{line.attribute}", torch.zeros({text.arguments(line.args, line.kwargs)}))']
+        made = [
+            f"{name}: torch.Tensor",
+            f'self.register_buffer("{line.attribute}", torch.zeros({text.arguments(line.args, line.kwargs)}))',
+        ]
     elif line.cls == "nn.Parameter":
         made = [f"{name} = nn.Parameter(torch.zeros({text.arguments(line.args, line.kwargs)}))"]
     elif line.scope is not None and line.scope.sequential:
         made = [f"{name} = nn.Sequential(", "    OrderedDict("]
-        made += ["        [", *(f"            ({literal(key)}, {call})," for key, call in _members(line, text)), "        ]"]
+        made += [
+            "        [",
+            *(f"            ({literal(key)}, {call})," for key, call in _members(line, text)),
+            "        ]",
+        ]
         made += ["    )", ")"]
     else:
         made = [f"{name} = {line.cls}({text.arguments(line.args, line.kwargs)})"]

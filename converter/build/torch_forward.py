@@ -58,7 +58,9 @@ class Forward:
             for name, key in list(live.items()):
                 if key not in kept and last.get(key, -1) < i:
                     del live[name]
-            dying = [self.names[id(v)] for v in reads[i] if last[id(v)] == i and id(v) not in kept and id(v) in self.names]
+            dying = [
+                self.names[id(v)] for v in reads[i] if last[id(v)] == i and id(v) not in kept and id(v) in self.names
+            ]
             for name in dying:
                 live.pop(name, None)
             targets = []
@@ -91,9 +93,9 @@ class Forward:
             if len(uses) != 1 or id(uses[0].node) not in here:
                 continue
             mine, reader = self.owner.view(node).place, self.owner.view(uses[0].node).place
-            if (mine.path, mine.call, mine.scope) == (reader.path, reader.call, reader.scope):
-                if _count(self.owner.record(uses[0].node), out) == 1:
-                    found.add(id(node))
+            same = (mine.path, mine.call, mine.scope) == (reader.path, reader.call, reader.scope)
+            if same and _count(self.owner.record(uses[0].node), out) == 1:
+                found.add(id(node))
         return found
 
     def _reads(self, item: Item) -> list[ir.Value]:

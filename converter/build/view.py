@@ -12,7 +12,6 @@ from converter.ops import base
 from converter.ops.base import Dims, Op
 from converter.ops.records import Record, Ref
 
-
 LOCAL = "kconvert.local"
 """Metadata: the layer's name inside its block, where it differs from its own."""
 

@@ -17,8 +17,19 @@ from converter.ops import base
 from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, Perm, Refusal
 from converter.ops.shape import Transpose
 
-USES_MASK = ("GlobalAveragePooling1D", "Softmax", "Maximum", "Minimum") + (
-    "RNN", "LSTM", "GRU", "SimpleRNN", "Attention", "MultiHeadAttention"
+USES_MASK = frozenset(
+    {
+        "GlobalAveragePooling1D",
+        "Softmax",
+        "Maximum",
+        "Minimum",
+        "RNN",
+        "LSTM",
+        "GRU",
+        "SimpleRNN",
+        "Attention",
+        "MultiHeadAttention",
+    }
 )
 
 
@@ -73,7 +84,8 @@ class KerasGraph(GraphBuilder):
         if activation is None:
             return x
         if isinstance(activation, keras.Layer):
-            return capture_layer(self, activation, (x,), {}, role="" if own else "activation")
+            made: ir.Value = capture_layer(self, activation, (x,), {}, role="" if own else "activation")
+            return made
         name = getattr(activation, "__name__", str(activation))
         if activation is keras.activations.linear:
             return x
@@ -82,7 +94,8 @@ class KerasGraph(GraphBuilder):
         if written is None or not builtin:
             raise Refusal(f"the activation {name!r} has no mapping.")
         with self.role("" if own else "activation"):
-            return written(self, x)
+            result: ir.Value = written(self, x)
+        return result
 
     def first(self, layer: Any, x: ir.Value) -> ir.Value:
         """The input of a spatial layer with the channel axis second, whatever the layer's data_format."""
@@ -107,8 +120,8 @@ def capture(model: Any) -> Captured:
     graph = keras_nodes.functional(model)
     if graph is None:
         raise UsageError(
-            f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built Functional or "
-            "Sequential model; call it once on an input, or give its input shape."
+            f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built "
+            "Functional or Sequential model; call it once on an input, or give its input shape."
         )
     g = KerasGraph(model.name)
     walk = _Walk(g)
@@ -216,9 +229,7 @@ class _Walk:
             self.masked.update(id(t) for t in outputs)
 
 
-def capture_layer(
-    g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = ""
-) -> Any:
+def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
     """Write one layer by the row of its class; Refusal where there is none."""
     row = _row(KERAS_LAYERS, layer)
     given = [*args, *(v for k, v in kwargs.items() if k not in ("training", "mask"))]

@@ -45,4 +45,5 @@ def save_tensors(path: Path, tensors: Sequence[tuple[str, np.ndarray]]) -> None:
         file.write(struct.pack("<Q", len(text)))
         file.write(text)
         for _, data in ordered:
-            file.write(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("<"), copy=False)).reshape(-1).view(np.uint8))
+            plain = np.ascontiguousarray(data.astype(data.dtype.newbyteorder("<"), copy=False))
+            file.write(plain.reshape(-1).view(np.uint8).data)

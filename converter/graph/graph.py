@@ -74,8 +74,8 @@ class Origin:
 class Place:
     """The layer that nodes are being written for.
 
-    `path` is the layer's name behind those of the nested models around it, `call` counts the layer's calls; `scope` holds
-    the nested models with the number of their call: 'encoder#0/' for what the first call of `encoder` does.
+    `path` is the layer's name behind those of the nested models around it, `call` counts the layer's calls; `scope`
+    holds the nested models with the number of their call: 'encoder#0/' for what the first call of `encoder` does.
     """
 
     path: str
@@ -169,7 +169,7 @@ class GraphBuilder:
         return value
 
     def weight(self, variable: Any, axes: Perm | None = None, *, path: str, trainable: bool) -> ir.Value:
-        """The initializer that holds a weight of the source, transposed by `axes`; the same variable, the same value."""
+        """The initializer that holds a weight of the source, transposed by `axes`; one for each variable."""
         key = (id(variable), axes)
         if key not in self._weights:
             data = self.to_numpy(variable)
@@ -306,9 +306,7 @@ def place_of(node: ir.Node) -> Place:
     """The layer that a node belongs to."""
     props = node.metadata_props
     trainable = props.get(TRAINABLE, "1") == "1"
-    return Place(
-        props.get(LAYER, ""), props.get(CLASS, ""), int(props.get(CALL, "0")), trainable, props.get(SCOPE, "")
-    )
+    return Place(props.get(LAYER, ""), props.get(CLASS, ""), int(props.get(CALL, "0")), trainable, props.get(SCOPE, ""))
 
 
 def facts_of(node: ir.Node) -> dict[str, str]:

@@ -158,9 +158,7 @@ def _function(
         body.remove_unused()
         _inline_constants(body.graph)
         graph = body.graph
-        functions[key] = ir.Function(
-            node.domain, node.op_type, overload, graph=graph, attributes=_declared(node)
-        )
+        functions[key] = ir.Function(node.domain, node.op_type, overload, graph=graph, attributes=_declared(node))
     return overload, list(kept)
 
 
@@ -175,7 +173,9 @@ def _inline_constants(graph: ir.Graph) -> None:
     for name, value in list(graph.initializers.items()):
         if value.const_value is None:
             continue
-        node = ir.Node("", "Constant", [], [ir.AttrTensor("value", value.const_value)], num_outputs=1, name=f"const_{name}")
+        node = ir.Node(
+            "", "Constant", [], [ir.AttrTensor("value", value.const_value)], num_outputs=1, name=f"const_{name}"
+        )
         out = node.outputs[0]
         out.name, out.shape, out.type = f"{name}/value", value.shape, value.type
         for use in list(value.uses()):

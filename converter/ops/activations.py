@@ -145,7 +145,6 @@ class Clip(Activation):
     def hard_tanh(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(Clip(min=-1.0, max=1.0), x)
 
-
     @torch_operation("hardtanh.default")
     @staticmethod
     def hardtanh(g: TorchCapture, x: ir.Value, min_val: float, max_val: float) -> ir.Value:

@@ -49,7 +49,6 @@ class HardSigmoid(Activation):
     def sparse(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(HardSigmoid(alpha=0.5), x)
 
-
     @torch_operation("hardsigmoid.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
@@ -100,7 +99,6 @@ class Shrink(Activation):
     @staticmethod
     def soft(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(Shrink(bias=0.5), x)
-
 
     @torch_operation("hardshrink.default")
     @staticmethod

@@ -158,7 +158,6 @@ class LogSigmoid(_Composed):
     def activation(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(LogSigmoid(), x)
 
-
     @torch_operation("log_sigmoid.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value) -> ir.Value:

@@ -98,7 +98,7 @@ class TorchCapture(Builder, Protocol):
 
 
 def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> Any:
-    """A field that ONNX passes as the constant input number `index`; floats in the first input's dtype, or in `dtype`."""
+    """A field that ONNX passes as constant input `index`; floats in the first input's dtype, or in `dtype`."""
     return dataclasses.field(default=default, metadata={"operand": index, "dtype": dtype})
 
 
@@ -201,18 +201,18 @@ class Op:
     """The op ends an order of units: it contracts them with a weight."""
 
     def unit_axes(self, index: int) -> dict[int, int] | None:
-        """For (N, units) at input `index`: the constant inputs that have an axis of units, and which; None: not unit-wise.
+        """For (N, units) at input `index`: the constants with an axis of units, and which; None: not unit-wise.
 
         Element-wise ops say it by `neutral`: their constants have the units last.
         """
         return {i: -1 for i in range(8) if i != index} if self.neutral else None
 
     def vocabulary(self, shapes: tuple[Dims, ...], index: int) -> int | None:
-        """For an input `index` that holds ids: the number of rows of the table that they look up; None for other inputs."""
+        """For an input `index` that holds ids: the rows of the table that they look up; None for other inputs."""
         return None
 
     def units_made(self) -> dict[int, int] | None:
-        """For an op that makes (N, units) out of a contraction: the constant inputs with an axis of these units, and which."""
+        """For an op that contracts to (N, units): the constant inputs with an axis of these units, and which."""
         return None
 
     @classmethod

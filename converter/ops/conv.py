@@ -45,7 +45,11 @@ class Conv(Op):
         pairs = self.pairs(x[2:])
         windows = zip(x[2:], self.kernel_shape, self.strides, self.dilations, pairs or self.kernel_shape, strict=True)
         if pairs is None:
-            return (x[0], weight[0], *(None if n is None else -(-n // s) for n, s in zip(x[2:], self.strides, strict=True)))
+            return (
+                x[0],
+                weight[0],
+                *(None if n is None else -(-n // s) for n, s in zip(x[2:], self.strides, strict=True)),
+            )
         return (x[0], weight[0], *(length(n, k, s, d, p) for n, k, s, d, p in windows))  # type: ignore[arg-type]
 
     def torch(self, n: View) -> Record:

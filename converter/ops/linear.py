@@ -6,7 +6,18 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Function,
+    Op,
+    Refusal,
+    TorchCapture,
+    View,
+    keras_layer,
+    torch_operation,
+)
 from converter.ops.elementwise import Add
 from converter.ops.records import Layer, Module, Record
 from converter.ops.shape import Transpose
@@ -61,7 +72,6 @@ class Gemm(_Affine):
             weights.append(g.variable(layer.bias))
         op = Gemm(transB=1) if len(g.shape(x)) == 2 else Linear()
         return g.activate(layer.activation, g.op(op, x, *weights))
-
 
     @torch_operation("linear.default")
     @staticmethod

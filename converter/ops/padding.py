@@ -40,9 +40,7 @@ def same(size: int | None, kernel: int, stride: int, dilation: int) -> tuple[int
     return total // 2, total - total // 2
 
 
-def resolve(
-    padding: str, sizes: Dims, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
-) -> Pads:
+def resolve(padding: str, sizes: Dims, kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> Pads:
     """A layer's padding argument as numbers."""
     if padding == "valid":
         return Pads(((0, 0),) * len(kernel))
@@ -84,7 +82,9 @@ def spread(values: int | Sequence[int], rank: int) -> tuple[int, ...]:
     return given * rank if len(given) == 1 else given
 
 
-def length(size: int | None, kernel: int, stride: int, dilation: int, pads: tuple[int, int], ceil: bool = False) -> int | None:
+def length(
+    size: int | None, kernel: int, stride: int, dilation: int, pads: tuple[int, int], ceil: bool = False
+) -> int | None:
     """The output length of a window that slides."""
     if size is None:
         return None

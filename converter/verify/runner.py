@@ -17,7 +17,7 @@ Perm = tuple[int, ...] | None
 T = TypeVar("T")
 
 
-class NoFloat64(ConvertError):  # noqa: N818 - said as a reason, like the tree in errors.py
+class NoFloat64(ConvertError):
     """This model cannot be run in float64; the text says why, and the judge rests on the float32 budget."""
 
 

@@ -99,7 +99,7 @@ def child_convert(backend: str) -> dict[str, Any]:
         start = time.perf_counter()
         converted = converter.convert(model, "torch", verify=False).model
         took = time.perf_counter() - start
-    except Exception as error:  # noqa: BLE001 (the table names it)
+    except Exception as error:
         return {"error": describe(error)}
     return {"error": None, "convert": took, "parameters": sum(p.numel() for p in converted.parameters())}
 
@@ -119,7 +119,7 @@ def child_chain(backend: str) -> dict[str, Any]:
             start = time.perf_counter()
             onnx2torch.convert(path)
             took["onnx2torch"] = time.perf_counter() - start
-        except Exception as error:  # noqa: BLE001 (the table names it)
+        except Exception as error:
             took["error"] = describe(error)
     return took
 

@@ -1,4 +1,4 @@
-"""Whole model zoos through the whole line; prints one table a zoo. `python tests/zoo/run.py [apps|tfkeras|wild] [NAME ...]`
+"""Whole model zoos through the whole line, one table each: `python tests/zoo/run.py [apps|tfkeras|wild] [NAME ...]`.
 
 apps: every class of keras.applications with random weights, its BatchNorm statistics taken from one forward pass over
 eight random images, because a random network may hardly answer to its input. tfkeras: .h5 files that tf.keras 2.x
@@ -88,7 +88,7 @@ def batch_norms(model: Any) -> list[Any]:
 
 
 def block_count(model: Any) -> int:
-    """Blocks that work channels-last between channels-first convolutions: a LayerNormalization behind a depthwise one."""
+    """Blocks that work channels-last between channels-first convolutions, as ConvNeXt's do."""
     names = [type(layer).__name__ for layer in model._flatten_layers()]
     return names.count("LayerScale")
 
@@ -108,7 +108,7 @@ def settle_statistics(model: Any) -> None:
 
 
 def moves(sensitivity: dict[str, float]) -> tuple[float, float]:
-    """How far the outputs move with the input, and how far the logits before a softmax do (the outputs, without one)."""
+    """How far the outputs move with the input, and the logits before a softmax (the outputs, without one)."""
     outputs = [value for name, value in sensitivity.items() if not name.startswith("logits of ")]
     logits = [value for name, value in sensitivity.items() if name.startswith("logits of ")]
     return min(outputs), min(logits or outputs)
@@ -202,7 +202,11 @@ def show(title: str, rows: list[Row]) -> bool:
     """Print a table; whether every row is shown."""
     print(f"\n{title}: {sum(bool(r['shown']) for r in rows)} of {len(rows)} shown", flush=True)
     for row in rows:
-        cells = [f"{k} {v:.1e}" if isinstance(v, float) and k != "seconds" else f"{k} {v}" for k, v in row.items() if k != "name"]
+        cells = [
+            f"{k} {v:.1e}" if isinstance(v, float) and k != "seconds" else f"{k} {v}"
+            for k, v in row.items()
+            if k != "name"
+        ]
         print(f"  {row['name']:<24} {'; '.join(cells)}", flush=True)
     return all(row["shown"] for row in rows)
 
@@ -236,7 +240,7 @@ def main(arguments: list[str]) -> int:
         return 0
     kinds = [a for a in arguments if a in ("apps", "tfkeras", "wild")] or ["apps", "tfkeras", "wild"]
     names = [a for a in arguments if a not in ("apps", "tfkeras", "wild")]
-    return 0 if all([zoo(kind, names) for kind in kinds]) else 1
+    return 0 if min(zoo(kind, names) for kind in kinds) else 1
 
 
 if __name__ == "__main__":
