@@ -185,9 +185,15 @@ def application_names() -> list[str]:
     return sorted(names)
 
 
-def child(*arguments: str) -> Row:
+def row_of(*arguments: str) -> Row:
+    """One row; on Keras's TensorFlow backend where the class does not exist on torch (NASNet)."""
+    row = child("torch", *arguments)
+    return child("tensorflow", *arguments) if "error" in row else row
+
+
+def child(backend: str, *arguments: str) -> Row:
     """One row, made in a process of its own so that memory comes back; a crash is a row too."""
-    env = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": "torch", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(
         [sys.executable, __file__, "--row", *arguments], env=env, capture_output=True, text=True, timeout=3600
     )
@@ -195,7 +201,7 @@ def child(*arguments: str) -> Row:
     if done.returncode or not lines:
         return {"name": Path(arguments[1]).name, "shown": False, "error": (done.stderr or done.stdout).strip()[-400:]}
     row: Row = json.loads(lines[-1])
-    return row
+    return row | {"backend": backend}
 
 
 def show(title: str, rows: list[Row]) -> bool:
@@ -216,7 +222,7 @@ def zoo(kind: str, names: list[str]) -> bool:
     rows: list[Row] = []
     if kind == "apps":
         for name in names or application_names():
-            rows.append(child("apps", name))
+            rows.append(row_of("apps", name))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
         return show("keras.applications", rows)
     if kind == "wild":
@@ -227,7 +233,7 @@ def zoo(kind: str, names: list[str]) -> bool:
         python = os.environ.get("TF_KERAS_PYTHON", sys.executable)
         subprocess.run([python, str(script), folder, *names], env=env, check=True)
         for path in sorted(Path(folder).glob("*.h5")):
-            rows.append(child("tfkeras", str(path)))
+            rows.append(row_of("tfkeras", str(path)))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     return show(".h5 files that tf.keras 2.x wrote", rows)
 
