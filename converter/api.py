@@ -79,7 +79,7 @@ def _keras_to_torch(source: Source, layout: Layout, example_inputs: Sequence[Any
     from converter.graph import flatten, onnx_model
     from converter.graph import layout as layouts
 
-    captured = from_keras.capture(source.model)
+    captured = from_keras.capture(source.model, share=source.path is not None)
     g = captured.graph
     specs = proof.input_specs(g.graph.inputs)
     turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout)]
@@ -104,6 +104,8 @@ def _keras_to_torch(source: Source, layout: Layout, example_inputs: Sequence[Any
     made = Conversion("torch", written.text, maps, report, turns)
     made.make_model = lambda: torch_load.load(written.text, state)
     made.make_onnx = lambda: onnx_model.proto(g)
+    made.save_onnx = lambda path, beside: onnx_model.save(g, path, beside)
+    made.large = onnx_model.size(g) >= onnx_model.LIMIT
     made.write = lambda path, force: torch_files(made, state, path, force)
     made.evidence = proof.Evidence(
         specs=specs,
@@ -119,7 +121,10 @@ def _to_onnx(source: Source, layout: Layout, example_inputs: Sequence[Any] | Non
     from converter.graph import layout as layouts
 
     is_keras = source.kind == "keras"
-    captured = from_keras.capture(source.model) if is_keras else from_torch.capture(source.model, example_inputs)
+    if is_keras:
+        captured = from_keras.capture(source.model, share=source.path is not None)
+    else:
+        captured = from_torch.capture(source.model, example_inputs)
     g = captured.graph
     specs = proof.input_specs(g.graph.inputs)
     layouts.settle(g, "source")
@@ -127,6 +132,8 @@ def _to_onnx(source: Source, layout: Layout, example_inputs: Sequence[Any] | Non
     warnings = proof.warnings_of(g.graph, source, [])
     made = Conversion("onnx", "", WeightMaps(), Report(source.name, "onnx", repairs=source.repairs, warnings=warnings))
     made.make_onnx = lambda: onnx_model.proto(g)
+    made.save_onnx = lambda path, beside: onnx_model.save(g, path, beside)
+    made.large = onnx_model.size(g) >= onnx_model.LIMIT
     made.make_model = made.make_onnx
     made.write = lambda path, force: onnx_files(made, path, force)
     made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy)
@@ -162,6 +169,8 @@ def _torch_to_keras(source: Source, layout: Layout, example_inputs: Sequence[Any
     made = Conversion("keras", written.text, maps, report, turns)
     made.make_model = lambda: keras_load.load(written.text, state)
     made.make_onnx = lambda: onnx_model.proto(g)
+    made.save_onnx = lambda path, beside: onnx_model.save(g, path, beside)
+    made.large = onnx_model.size(g) >= onnx_model.LIMIT
     made.write = lambda path, force: keras_files(made, path, force)
     made.evidence = proof.Evidence(
         specs=specs,

@@ -59,9 +59,11 @@ class Conversion:
     turns: list[Turn] = field(default_factory=list)
     make_model: Callable[[], Any] | None = None
     make_onnx: Callable[[], Any] | None = None
+    save_onnx: Callable[[Any, str | None], None] | None = None
+    """Writes the graph to a path, its weights to a file of this name beside it (None: into the one file)."""
+    large: bool = False
+    """The graph's weights do not fit into a ModelProto."""
     write: Callable[[Any, bool], list[Any]] | None = None
-    onnx_boundary: Any = None
-    """How the graph in the middle turns its inputs and outputs, where that is not as the target does."""
     evidence: Any = None
     """What the judge needs besides the models."""
     _model: Any = None

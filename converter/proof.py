@@ -121,11 +121,13 @@ def prove(
     weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
 
     def ask(runner: Runner) -> Verdict:
-        return judge(runner, _hops(made, device), sets, seed=seed, weights=weights, progress=progress)
+        hops = _hops(made, device, Path(folder))
+        return judge(runner, hops, sets, seed=seed, weights=weights, progress=progress)
 
-    verdict = ask(reference)
-    if source.kind == "keras" and not (verdict.passed and verdict.proof) and "tensorflow" not in reference.backend:
-        verdict = _asked_again(verdict, ask, source, notes)
+    with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
+        verdict = ask(reference)
+        if source.kind == "keras" and not (verdict.passed and verdict.proof) and "tensorflow" not in reference.backend:
+            verdict = _asked_again(verdict, ask, source, notes)
     before = made.report
     made.report = Report.from_verdict(
         verdict,
@@ -141,12 +143,12 @@ def prove(
     )
 
 
-def _hops(made: Conversion, device: str) -> list[Runner]:
+def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
     """The rungs after the source, in the order of the road."""
     boundary = _boundary(made)
-    hops = (
-        [ort_runner(_serialized(made), boundary=made.onnx_boundary or boundary)] if made.make_onnx is not None else []
-    )
+    hops = []
+    if made.save_onnx is not None:
+        hops.append(ort_runner(_written(made, folder), boundary=boundary))
     if made.to == "torch":
         from converter.verify.run_torch import torch_runner
 
@@ -252,11 +254,12 @@ def _boundary(made: Conversion) -> Boundary:
     return Boundary(row("input"), back)
 
 
-def _serialized(made: Conversion) -> bytes:
-    """The graph as ONNX bytes; the ModelProto is not kept."""
-    proto = made.make_onnx() if made.make_onnx is not None else None
-    data: bytes = proto.SerializeToString() if proto is not None else b""
-    return data
+def _written(made: Conversion, folder: Path) -> str:
+    """The graph as an ONNX file with its weights beside it, which no process has to hold a copy of."""
+    path = folder / "model.onnx"
+    if not path.exists() and made.save_onnx is not None:
+        made.save_onnx(path, f"{path.stem}.data")
+    return str(path)
 
 
 def _pairs(made: Conversion) -> list[tuple[str, np.ndarray, Any, np.ndarray]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -62,12 +64,20 @@ def onnx_files(made: Conversion, path: Any, force: bool) -> list[Path]:
         report[where / "report.json"] = lambda p: _text(p, made.report.to_json())
         where = where / "model.onnx"
 
-    def write(beside: Path) -> None:
-        import onnx
-
-        onnx.save(made.onnx, str(beside))
-
-    return write_all({where: write, **report}, force)
+    save = made.save_onnx
+    if save is None:
+        raise UsageError(f"{where}: this conversion has no ONNX graph.")
+    if not made.large:
+        return write_all({where: lambda p: save(p, None), **report}, force)
+    data = where.with_suffix(".data")
+    with tempfile.TemporaryDirectory(
+        prefix=".kconvert", dir=next(p for p in where.absolute().parents if p.is_dir())
+    ) as d:
+        aside = Path(d)
+        save(aside / where.name, data.name)
+        files: dict[Path, Write] = {where: lambda p: os.replace(aside / where.name, p)}
+        files[data] = lambda p: os.replace(aside / data.name, p)
+        return write_all({**files, **report}, force)
 
 
 def default_output(name: str, to: str, folder: Path) -> Path:

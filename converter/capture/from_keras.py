@@ -43,14 +43,26 @@ class Captured:
     notes: list[str] = field(default_factory=list)
 
 
+def to_numpy(variable: Any) -> np.ndarray:
+    """The numbers of a Keras variable or tensor; on the torch backend a view, for Keras's own way there copies."""
+    import keras
+
+    value = getattr(variable, "value", variable)
+    if keras.backend.backend() == "torch" and hasattr(value, "detach"):
+        plain = value.detach().cpu()
+        if str(plain.dtype) != "torch.bfloat16":
+            seen: np.ndarray = plain.numpy()
+            return seen
+    made: np.ndarray = keras.ops.convert_to_numpy(variable)
+    return made
+
+
 class KerasGraph(GraphBuilder):
     """The builder that the capture functions of ops/ write with."""
 
-    def __init__(self, name: str) -> None:
-        import keras
-
+    def __init__(self, name: str, share: bool) -> None:
         super().__init__(name)
-        self.to_numpy = keras.ops.convert_to_numpy
+        self.to_numpy = to_numpy if share else lambda variable: np.array(to_numpy(variable))
         self.notes: list[str] = []
 
     def note(self, text: str) -> None:
@@ -112,8 +124,8 @@ class KerasGraph(GraphBuilder):
         return self.op(Transpose(perm=base.channels_last(rank)), y, role="spatial")
 
 
-def capture(model: Any) -> Captured:
-    """Capture a built Functional or Sequential model.
+def capture(model: Any, share: bool = False) -> Captured:
+    """Capture a built Functional or Sequential model; with `share` the graph's weights are the model's own memory.
 
     Raises Unsupported with every layer, option and mask that has no mapping, UsageError for an unbuilt model.
     """
@@ -123,7 +135,7 @@ def capture(model: Any) -> Captured:
             f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built "
             "Functional or Sequential model; call it once on an input, or give its input shape."
         )
-    g = KerasGraph(model.name)
+    g = KerasGraph(model.name, share)
     walk = _Walk(g)
     inputs = keras_nodes.flat(graph._inputs)
     for tensor in inputs:

@@ -24,6 +24,8 @@ TRAINABLE = "kconvert.trainable"
 WEIGHT = "kconvert.weight"
 FACT = "kconvert.fact."
 EXACT = base.EXACT
+PART = 1 << 23
+"""Bytes of a large array that are moved at a time."""
 
 
 Step = tuple[Any, ...]
@@ -66,7 +68,7 @@ class Origin:
             elif kind == "R":
                 data = data.reshape(args[0])
             else:
-                data = data.take(np.asarray(args[1]), args[0])
+                data = taken(data, np.asarray(args[1]), args[0])
         return data
 
 
@@ -107,6 +109,17 @@ def dims(value: ir.Value) -> Dims:
 def ir_shape(shape: Sequence[int | str | None]) -> ir.Shape:
     """A shape for onnx-ir; a string names a length that is known at run time only."""
     return ir.Shape([ir.SymbolicDim(d) if d is None or isinstance(d, str) else d for d in shape])
+
+
+def taken(data: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
+    """`data.take(order, axis)` in C order; a large array by parts, for numpy would copy a transposed one first."""
+    if data.nbytes < PART or data.ndim != 2 or axis % 2 != 1:
+        return data.take(order, axis)
+    made = np.empty((data.shape[0], len(order)), data.dtype)
+    rows = max(1, PART // max(1, data[:1].nbytes))
+    for start in range(0, len(data), rows):
+        made[start : start + rows] = data[start : start + rows][:, order]
+    return made
 
 
 class GraphBuilder:
@@ -218,7 +231,7 @@ class GraphBuilder:
         """A constant whose entries along one axis are taken in another order."""
         known = origin(value)
         made = known.then("O", axis, tuple(order.tolist()), why) if known is not None else None
-        return self.derived(value, lambda data: data.take(order, axis), ("O", axis, order.tobytes()), made)
+        return self.derived(value, lambda data: taken(data, order, axis), ("O", axis, order.tobytes()), made)
 
     def _initializer(self, name: str, data: np.ndarray) -> ir.Value:
         tensor = ir.Tensor(data, name=name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,10 +61,9 @@ def onnx_model(g: GraphBuilder) -> ir.Model:
 
 def proto(g: GraphBuilder) -> Any:
     """The model as onnx.ModelProto. Raises ValueError over 2 GB, which a protobuf cannot hold."""
-    size = sum(v.const_value.nbytes for v in g.graph.initializers.values() if v.const_value is not None)
-    if size >= LIMIT:
+    if size(g) >= LIMIT:
         raise ValueError(
-            f"The graph holds {size / 1e9:.1f} GB of weights, and a ModelProto ends at 2 GB. "
+            f"The graph holds {size(g) / 1e9:.1f} GB of weights, and a ModelProto ends at 2 GB. "
             'Call save("x.onnx"), which writes the weights to a file beside it.'
         )
     return ir.to_proto(onnx_model(g))
@@ -104,6 +104,16 @@ def _transpose(value: ir.Value, perm: base.Perm, name: str) -> ir.Node:
 def _turned_shape(value: ir.Value, perm: base.Perm) -> ir.Shape:
     shape = value.shape if value.shape is not None else ir.Shape([])
     return ir.Shape([shape[p] for p in perm])
+
+
+def save(g: GraphBuilder, path: Path, beside: str | None) -> None:
+    """The model as a file; the weights go to a file named `beside` in the same folder, or into the one file."""
+    ir.save(onnx_model(g), path, external_data=beside)
+
+
+def size(g: GraphBuilder) -> int:
+    """Bytes of all weights and constants."""
+    return sum(v.const_value.nbytes for v in g.graph.initializers.values() if v.const_value is not None)
 
 
 def _copy(value: ir.Value) -> ir.Value:

@@ -62,6 +62,22 @@ class Squeeze(Op):
     def torch(self, n: View) -> Record:
         return Method(n.x(), "squeeze", (self.axes[0] if len(self.axes) == 1 else self.axes,))
 
+    @keras_operation("Squeeze")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        if operation.axis is None:
+            raise Refusal("it squeezes every axis of length 1, a batch of one too.", "Name the axes.")
+        axes = operation.axis if isinstance(operation.axis, (tuple, list)) else (operation.axis,)
+        rank = len(g.shape(x))
+        return g.op(Squeeze(axes=tuple(sorted({int(a) % rank for a in axes}))), x)
+
+    @keras_operation("ExpandDims")
+    @staticmethod
+    def expanded(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        axes = operation.axis if isinstance(operation.axis, (tuple, list)) else (operation.axis,)
+        rank = len(g.shape(x)) + len(axes)
+        return g.op(Unsqueeze(axes=tuple(sorted(int(a) % rank for a in axes))), x)
+
 
 class Slice(Op):
     """Along each of `axes`: every step-th element from start up to, and without, end. Steps are positive."""

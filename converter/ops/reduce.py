@@ -6,7 +6,19 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Dims, Op, Perm, Refusal, TorchCapture, View, moved, operand, torch_operation
+from converter.ops.base import (
+    Capture,
+    Dims,
+    Op,
+    Perm,
+    Refusal,
+    TorchCapture,
+    View,
+    keras_operation,
+    moved,
+    operand,
+    torch_operation,
+)
 from converter.ops.records import Call, Layer, Method, Record
 
 
@@ -47,6 +59,11 @@ class ReduceMean(_Reduce):
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Average")
 
+    @keras_operation("Mean")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return reduced(g, ReduceMean, operation, x)
+
     @torch_operation("mean.dim")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...] | None, keepdim: bool, dtype: Any) -> ir.Value:
@@ -69,6 +86,11 @@ class ReduceSum(_Reduce):
 
     method: ClassVar[str] = "sum"
 
+    @keras_operation("Sum")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return reduced(g, ReduceSum, operation, x)
+
 
 class ReduceMax(_Reduce):
     """The largest element over the axes."""
@@ -77,6 +99,11 @@ class ReduceMax(_Reduce):
 
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Max")
+
+    @keras_operation("Max")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return reduced(g, ReduceMax, operation, x)
 
     @torch_operation("amax.default")
     @staticmethod
@@ -90,6 +117,11 @@ class ReduceMin(_Reduce):
     """The smallest element over the axes."""
 
     method: ClassVar[str] = "amin"
+
+    @keras_operation("Min")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return reduced(g, ReduceMin, operation, x)
 
 
 class ReduceSumSquare(_Reduce):
@@ -110,3 +142,17 @@ def pooled(op: _Reduce, n: View, kind: str) -> Record:
         raise LookupError(f"Keras has no layer that reduces the axes {op.axes} of {rank}")
     keep: dict[str, Any] = {"keepdims": True} if op.keepdims else {}
     return Layer(f"Global{kind}Pooling{rank - 2}D", keep, inputs=(n.x(),))
+
+
+def reduced(g: Capture, kind: type[_Reduce], operation: Any, x: ir.Value) -> ir.Value:
+    """A reduction of keras.ops, over axes other than the first."""
+    rank = len(g.shape(x))
+    axis = operation.axis
+    axes = tuple(sorted({int(a) % rank for a in (axis if isinstance(axis, (tuple, list)) else (axis or 0,))}))
+    if 0 in axes or not axes:
+        raise Refusal(f"axis={axis} reduces the batch axis.", "Reduce the axes behind it.")
+    if getattr(operation, "initial", None) is not None:
+        raise Refusal(f"initial={operation.initial} has no mapping.")
+    if x.dtype is None or not x.dtype.is_floating_point():
+        raise Refusal(f"it reduces numbers of the dtype {x.dtype}.", "Cast them to floats before.")
+    return g.op(kind(axes=axes, keepdims=int(bool(operation.keepdims))), x)

@@ -191,6 +191,9 @@ def _copy_weights(model: Any, twin: Any) -> None:
     for old, new in zip(model.weights, twin.weights, strict=True):
         if tuple(old.shape) != tuple(new.shape):
             raise NoFloat64(f"the rebuilt weight {new.path} has shape {tuple(new.shape)}, not {tuple(old.shape)}")
+        if hasattr(old.value, "detach") and hasattr(new.value, "copy_"):
+            new.value.detach().copy_(old.value.detach())  # torch casts without a copy between
+            continue
         value = np.asarray(keras.ops.convert_to_numpy(old))
         new.assign(value.astype(str(new.dtype)))
     for layer in twin._flatten_layers():

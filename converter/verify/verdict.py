@@ -102,6 +102,12 @@ class Verdict:
         return data | {"seed": self.seed, "sets": self.sets, "gates": asdict(self.gates)}
 
 
+def _bits(array: Array) -> Array:
+    """The numbers' bits as unsigned integers of their size: a view where the array is contiguous."""
+    plain = np.ascontiguousarray(array).reshape(-1)
+    return plain.view(f"u{plain.dtype.itemsize}") if plain.dtype.itemsize in (1, 2, 4, 8) else plain.view(np.uint8)
+
+
 def compare_weights(entries: Iterable[tuple[str, Array, Turn, Array]]) -> Weights:
     """(name, source array, how it is turned, target array): every turned source must be its target bit by bit.
 
@@ -116,7 +122,7 @@ def compare_weights(entries: Iterable[tuple[str, Array, Turn, Array]]) -> Weight
             wrong.append(
                 f"{name}: {target.dtype} {list(target.shape)}, expected {expected.dtype} {list(expected.shape)}"
             )
-        elif np.ascontiguousarray(expected).tobytes() != np.ascontiguousarray(target).tobytes():
+        elif not np.array_equal(_bits(expected), _bits(target)):
             count = int(np.sum(expected != target))
             wrong.append(f"{name}: {count} of {target.size} elements differ")
     return Weights(compared, elements, tuple(wrong))
