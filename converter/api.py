@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from converter import frameworks, proof, sources
 from converter.conversion import Conversion, Turn, WeightMap, WeightMaps
@@ -18,6 +18,14 @@ Layout = Literal["native", "source"]
 TARGETS = ("torch", "keras", "onnx")
 
 
+class Examples(NamedTuple):
+    """What a PyTorch module is traced with."""
+
+    inputs: Sequence[Any] | None = None
+    kwargs: Mapping[str, Any] | None = None
+    dynamic: Any = None
+
+
 def convert(
     model: Any,
     to: str,
@@ -25,6 +33,8 @@ def convert(
     layout: Layout = "native",
     inputs: Mapping[str, Any] | Sequence[Any] | None = None,
     example_inputs: Sequence[Any] | None = None,
+    example_kwargs: Mapping[str, Any] | None = None,
+    dynamic: Any = None,
     arch: Any = None,
     arch_args: dict[str, Any] | None = None,
     verify: bool = True,
@@ -41,6 +51,8 @@ def convert(
             is that of a spatial layer; "source" leaves every input and output as the source has it.
         inputs: arrays to verify with, in the order of the model's inputs or by their names; random ones else.
         example_inputs: tensors that an nn.Module is traced with; the first axis is the batch.
+        example_kwargs: the same for its keyword arguments; they become inputs in the order of the module's signature.
+        dynamic: torch.export's dynamic_shapes, in the place of a batch of any size.
         arch: for a file that holds weights only: a callable, or 'package.module:callable', that returns the model.
         arch_args: keyword arguments for `arch`.
         verify: compare source, ONNX and target. An unequal target is no error: the report's `passed` is False.
@@ -64,7 +76,7 @@ def convert(
     try:
         source = sources.read(model, arch, arch_args)
         build = _keras_to_torch if to == "torch" else _torch_to_keras if to == "keras" else _to_onnx
-        made = build(source, layout, example_inputs)
+        made = build(source, layout, Examples(example_inputs, example_kwargs, dynamic))
         if verify:
             proof.prove(made, source, worker, inputs=inputs, device=device, seed=seed, progress=progress)
     finally:
@@ -73,7 +85,7 @@ def convert(
     return made
 
 
-def _keras_to_torch(source: Source, layout: Layout, example_inputs: Sequence[Any] | None) -> Conversion:
+def _keras_to_torch(source: Source, layout: Layout, examples: Examples) -> Conversion:
     from converter.build import to_torch, torch_load
     from converter.capture import from_keras
     from converter.graph import flatten, onnx_model
@@ -115,7 +127,7 @@ def _keras_to_torch(source: Source, layout: Layout, example_inputs: Sequence[Any
     return made
 
 
-def _to_onnx(source: Source, layout: Layout, example_inputs: Sequence[Any] | None) -> Conversion:
+def _to_onnx(source: Source, layout: Layout, examples: Examples) -> Conversion:
     from converter.capture import from_keras, from_torch
     from converter.graph import flatten, onnx_model
     from converter.graph import layout as layouts
@@ -124,7 +136,7 @@ def _to_onnx(source: Source, layout: Layout, example_inputs: Sequence[Any] | Non
     if is_keras:
         captured = from_keras.capture(source.model, share=source.path is not None)
     else:
-        captured = from_torch.capture(source.model, example_inputs)
+        captured = from_torch.capture(source.model, *examples)
     g = captured.graph
     specs = proof.input_specs(g.graph.inputs)
     layouts.settle(g, "source")
@@ -140,13 +152,13 @@ def _to_onnx(source: Source, layout: Layout, example_inputs: Sequence[Any] | Non
     return made
 
 
-def _torch_to_keras(source: Source, layout: Layout, example_inputs: Sequence[Any] | None) -> Conversion:
+def _torch_to_keras(source: Source, layout: Layout, examples: Examples) -> Conversion:
     from converter.build import keras_load, to_keras
     from converter.capture import from_torch
     from converter.graph import channels_last, flatten, onnx_model
     from converter.graph import layout as layouts
 
-    captured = from_torch.capture(source.model, example_inputs)
+    captured = from_torch.capture(source.model, *examples)
     g = captured.graph
     specs = proof.input_specs(g.graph.inputs)
     channels_last.turn(g)

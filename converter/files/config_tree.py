@@ -14,7 +14,7 @@ from converter.files import repairs, repairs_keras1, tf_ops
 from converter.files.keras_dialects import HARD_SIGMOID_V2
 from converter.files.nodes import Calls, is_leaf, parse_calls, references, rename_leaves, write_calls
 from converter.files.repairs import Layer, Reading
-from converter.files.vetting_keras import CONTAINERS, DATA, NEVER, ROOTS, Vetting, root_of
+from converter.files.vetting_keras import CONTAINERS, DATA, NEVER, OPERATIONS, ROOTS, Vetting, root_of
 
 Json = Any
 TABLE = (*repairs_keras1.ROWS, *repairs.ROWS)
@@ -62,7 +62,11 @@ class ConfigTree:
         layer = dict(layer, config=config)
         self.vetting.sizes(config, where, self.numbers)
         repairs.repair_layer(layer, self.reading, where, TABLE)
-        if layer["class_name"] in tf_ops.CLASSES or not self.vetting.layer_class(layer, where):
+        if layer["class_name"] in tf_ops.CLASSES:
+            if not any(item.where == where for item in self.reading.items):
+                self.reading.refuse(where, layer["class_name"], "it is no layer of a functional model of Keras 2.")
+            return layer
+        if not self.vetting.layer_class(layer, where):
             return layer
         config = layer["config"]
         for key in list(config):
@@ -113,6 +117,10 @@ class ConfigTree:
     def _set_dtype(self, layer: Layer) -> None:
         config = layer["config"]
         custom = layer["module"] is None
+        if str(layer["module"]).startswith(OPERATIONS):
+            if self.dtype is not None and config.get("dtype"):
+                config["dtype"] = other_dtype(config["dtype"], self.dtype)
+            return  # operations compute in the dtype of what they are given
         if not config.get("dtype") and self.reading.major < 3 and not custom:
             config["dtype"] = "float32"
         if self.dtype is not None and (not custom or "dtype" in config):

@@ -6,6 +6,7 @@ Nothing is imported by a name from the file: a name must be one of Keras's publi
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -31,6 +32,8 @@ DTYPES = WHOLE | {"float16", "bfloat16", "float32", "float64", "mixed_float16", 
 APPLICATIONS = {"LayerScale": "keras.src.applications.convnext"}
 PATHS = frozenset({"vocabulary", "idf_weights", "filepath", "file", "path", "bin_boundaries"})
 LARGEST = 1 << 31
+OPERATIONS = "keras.src.ops"
+"""Where Keras keeps the operations of keras.ops; they have no public name of their own."""
 
 
 def root_of(module: Any) -> str | None:
@@ -73,9 +76,10 @@ class Vetting:
         if module is not None and root_of(module) not in ROOTS:
             self.reading.refuse(where, name, f"it comes from {module!r}, which is never imported.", ADVICE)
             return False
-        if isinstance(module, str) and module.startswith(("keras.src.ops", "keras.ops")):
-            if self.allowed(f"keras.ops.{name}"):
-                layer.update(module=module, registered_name=None)
+        if isinstance(module, str) and module.startswith((OPERATIONS, "keras.ops")):
+            home = self._operation(name) if self.allowed(f"keras.ops.{name}") else None
+            if home is not None:
+                layer.update(module=home, registered_name=None)
                 return True
             self.reading.refuse(where, f"keras.ops {name}", "this operation has no mapping.", "Use a Keras layer.")
             return False
@@ -92,6 +96,15 @@ class Vetting:
         layer.update(module="keras.layers", registered_name=None)
         self._options(cls, layer, where)
         return True
+
+    def _operation(self, name: str) -> str | None:
+        """Where Keras keeps the operation of this name; it is among the modules that `import keras` has loaded."""
+        for part in ("numpy", "nn", "math", "core", "linalg", "image"):
+            home = f"{OPERATIONS}.{part}"
+            found = getattr(sys.modules.get(home), name, None)
+            if isinstance(found, type) and issubclass(found, self.keras.Operation) and found.__module__ == home:
+                return home
+        return None
 
     def _options(self, cls: type, layer: dict[str, Any], where: str) -> None:
         """Options that the class does not take: left out where they say nothing, refused otherwise."""
