@@ -307,12 +307,14 @@ def test_keras1_merge_and_unknown_version(tmp_path: Path) -> None:
     assert np.allclose(answer(found.model, a, b), np.concatenate([a @ kernel, b], axis=1), atol=1e-5)
 
 
-def test_operators_on_tensors(tmp_path: Path) -> None:
-    def op(name: str, function: str, *call: Any, kind: str = "TFOpLambda") -> dict[str, Any]:
-        made = layer(kind, name, function=function, dtype="float32", trainable=True)
-        made["inbound_nodes"] = [list(call)]
-        return made
+def op(name: str, function: str, *call: Any, kind: str = "TFOpLambda") -> dict[str, Any]:
+    """An operator on tensors, called as tf.keras writes it: a tensor with its keywords, or several."""
+    made = layer(kind, name, function=function, dtype="float32", trainable=True)
+    made["inbound_nodes"] = [list(call)]
+    return made
 
+
+def test_operators_on_tensors(tmp_path: Path) -> None:
     layers = [
         layer("InputLayer", "p", batch_input_shape=[None, 6, 4], dtype="float32"),
         layer("InputLayer", "q", batch_input_shape=[None, 6, 4], dtype="float32"),
@@ -344,6 +346,174 @@ def test_operators_on_tensors(tmp_path: Path) -> None:
     with pytest.raises(Unsupported) as caught:
         read(write_h5(tmp_path / "b.h5", functional(bad, ["p", "q"], ["tf.reshape"]), {}, "2.12.0"))
     assert [item.where for item in caught.value.items] == ["tf.math.cumsum", "tf.reshape"]
+
+
+def part(start: int | None = None, stop: int | None = None, step: int | None = None) -> dict[str, Any]:
+    return {"start": start, "stop": stop, "step": step}
+
+
+def subscribed(tmp_path: Path, spec: Any) -> Path:
+    layers = [
+        layer("InputLayer", "p", batch_input_shape=[None, 6, 5, 4], dtype="float32"),
+        op("s", "__operators__.getitem", "p", 0, 0, {"slice_spec": spec}, kind="SlicingOpLambda"),
+    ]
+    return write_h5(tmp_path / "s.h5", functional(layers, ["p"], ["s"]), {}, "2.12.0")
+
+
+ELLIPSIS = {"class_name": "__ellipsis__"}
+SLICES: list[tuple[list[Any], Any]] = [
+    ([part(), part(), part(stop=4)], np.s_[:, :, :4]),
+    ([part(), part(1)], np.s_[:, 1:]),
+    ([part(), part(1, -2)], np.s_[:, 1:-2]),
+    ([part(), part(-3), -1], np.s_[:, -3:, -1]),
+    ([part(), part(step=2), part(1, -1, 3)], np.s_[:, ::2, 1:-1:3]),
+    ([part(step=1), part(0, 4, 1)], np.s_[:, :4]),
+    ([ELLIPSIS, 0], np.s_[..., 0]),
+    ([ELLIPSIS, None], np.s_[..., None]),
+    ([part(), None, 2, ELLIPSIS, -1], np.s_[:, None, 2, ..., -1]),
+]
+
+
+@pytest.mark.parametrize(("spec", "key"), SLICES, ids=lambda value: str(value)[:20])
+def test_slices_of_tensors(tmp_path: Path, spec: list[Any], key: Any) -> None:
+    p = normal(2, 6, 5, 4)
+    path = subscribed(tmp_path, spec)
+    assert np.array_equal(answer(read(path).model, p), p[key])
+    assert np.array_equal(answer(read(path, dtype="float64").model, p.astype("float64")), p[key])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        0,
+        [None],
+        [part(1)],
+        [part(), part(step=-1)],
+        [part(), True],
+        [part(), part(0.5)],  # type: ignore[arg-type]
+        [part(), ["p", 0, 0]],
+        [ELLIPSIS, ELLIPSIS],
+        [part(), {"class_name": "Popen", "module": "subprocess"}],
+        "x",
+    ],
+)
+def test_slices_that_are_refused(tmp_path: Path, spec: Any) -> None:
+    with pytest.raises(Unsupported, match="'s'"):
+        read(subscribed(tmp_path, spec), allowed=lambda name: name == "keras.ops.GetItem" or "." not in name)
+
+
+GRID = np.arange(1.0, 21.0).reshape(5, 4)
+OPERATIONS: list[tuple[str, list[Any], Callable[[Any, Any], Any]]] = [
+    ("__operators__.add", ["p", 0, 0, {"y": ["r", 0, 0], "name": None}], lambda p, r: p + r),  # aligned at the end
+    ("math.truediv", ["p", 0, 0, {"y": ["q", 0, 0]}], lambda p, r: p / (p * p)),
+    ("math.truediv", ["_CONSTANT_VALUE", -1, 2.0, {"y": ["q", 0, 0]}], lambda p, r: 2 / (p * p)),
+    ("math.multiply", ["p", 0, 0, {"y": GRID.tolist()}], lambda p, r: p * GRID),
+    ("math.subtract", ["_CONSTANT_VALUE", -1, [1, 2, 3, 4], {"y": ["p", 0, 0]}], lambda p, r: [1, 2, 3, 4] - p),
+    ("math.maximum", ["p", 0, 0, {"y": 0.25}], lambda p, r: np.maximum(p, 0.25)),
+    ("math.minimum", ["p", 0, 0, {"y": [0.1, 0.2, 0.3, 0.4]}], lambda p, r: np.minimum(p, [0.1, 0.2, 0.3, 0.4])),
+    ("math.pow", ["q", 0, 0, {"y": 1.5}], lambda p, r: (p * p) ** 1.5),
+    ("math.pow", ["_CONSTANT_VALUE", -1, 2.0, {"y": ["p", 0, 0]}], lambda p, r: 2**p),
+    ("math.abs", ["p", 0, 0, {}], lambda p, r: np.abs(p)),
+    ("math.square", ["p", 0, 0, {"name": None}], lambda p, r: p * p),
+    ("math.sqrt", ["q", 0, 0, {}], lambda p, r: np.abs(p)),
+    ("math.rsqrt", ["q", 0, 0, {}], lambda p, r: 1 / np.abs(p)),
+    ("math.exp", ["p", 0, 0, {}], lambda p, r: np.exp(p)),
+    ("math.negative", ["p", 0, 0, {}], lambda p, r: -p),
+    ("clip_by_value", ["p", 0, 0, {"clip_value_min": -0.5, "clip_value_max": 0.75}], lambda p, r: p.clip(-0.5, 0.75)),
+    ("cast", ["p", 0, 0, {"dtype": "int32"}], lambda p, r: np.trunc(p)),
+    ("math.reduce_mean", ["p", 0, 0, {"axis": [1, 2]}], lambda p, r: p.mean((1, 2))),
+    ("math.reduce_max", ["p", 0, 0, {"axis": -1, "keepdims": True}], lambda p, r: p.max(-1, keepdims=True)),
+    ("math.reduce_min", ["p", 0, 0, {"axis": [1, 3]}], lambda p, r: p.min((1, 3))),
+    ("math.reduce_sum", ["p", 0, 0, {"axis": 2, "keepdims": False}], lambda p, r: p.sum(2)),
+    ("reshape", ["p", 0, 0, {"shape": [-1, 30, 4]}], lambda p, r: p.reshape(-1, 30, 4)),
+    ("compat.v1.transpose", ["p", 0, 0, {"perm": [0, 3, 1, 2]}], lambda p, r: p.transpose(0, 3, 1, 2)),
+    ("expand_dims", ["p", 0, 0, {"axis": -2}], lambda p, r: p[..., None, :]),
+    ("compat.v1.squeeze", ["r", 0, 0, {"axis": [1]}], lambda p, r: r[:, 0]),
+    ("concat", [["p", 0, 0, {"axis": 1}], ["q", 0, 0, {"axis": 1}]], lambda p, r: np.concatenate([p, p * p], 1)),
+    ("concat", [["p", 0, 0, {"axis": 1}]], lambda p, r: p),
+    ("stack", [["p", 0, 0, {"axis": -1}], ["q", 0, 0, {"axis": -1}]], lambda p, r: np.stack([p, p * p], -1)),
+    ("math.add_n", [["p", 0, 0, {}], ["q", 0, 0, {}], ["p", 0, 0, {}]], lambda p, r: p + p * p + p),
+    (
+        "compat.v1.pad",
+        ["p", 0, 0, {"paddings": [[0, 0], [1, 2], [0, 0], [0, 3]], "mode": "CONSTANT", "constant_values": 2.0}],
+        lambda p, r: np.pad(p, [(0, 0), (1, 2), (0, 0), (0, 3)], constant_values=2.0),
+    ),
+]
+
+
+@pytest.mark.parametrize(("function", "call", "expected"), OPERATIONS, ids=lambda value: str(value)[:20])
+def test_operations_on_tensors(tmp_path: Path, function: str, call: list[Any], expected: Any) -> None:
+    """Also broadcasting over unlike ranks, where Keras's merging layers align the axes at the front."""
+    layers = [
+        layer("InputLayer", "p", batch_input_shape=[None, 6, 5, 4], dtype="float32"),
+        layer("InputLayer", "r", batch_input_shape=[None, 1, 5, 1], dtype="float32"),
+        op("q", "math.square", "p", 0, 0, {"name": None}),
+        op("tf.op", function, *call),
+        op("r_too", "identity", "r", 0, 0, {}),
+    ]
+    path = write_h5(tmp_path / "o.h5", functional(layers, ["p", "r"], ["tf.op", "r_too"]), {}, "2.12.0")
+    p, r = normal(2, 6, 5, 4), normal(2, 1, 5, 1)
+    found = answer(read(path).model, p, r)[0]
+    wanted = expected(p, r)
+    assert found.shape == wanted.shape
+    assert np.allclose(found, wanted, rtol=1e-5, atol=1e-6)
+    wide = answer(read(path, dtype="float64").model, p.astype("float64"), r.astype("float64"))[0]
+    assert np.allclose(wide, expected(p.astype("float64"), r.astype("float64")), rtol=1e-6)
+
+
+REFUSED_OPERATIONS: list[tuple[str, list[Any]]] = [
+    ("math.log", ["p", 0, 0, {}]),
+    ("os.system", ["p", 0, 0, {}]),
+    ("__class__", ["p", 0, 0, {}]),
+    ("math.add", ["p", 0, 0, {"y": [[1.0, 2.0], [3.0]]}]),
+    ("math.add", ["p", 0, 0, {"y": ["a", "b"]}]),
+    ("math.add", ["p", 0, 0, {"y": True}]),
+    ("math.add", ["_CONSTANT_VALUE", -1, 2.0, {"y": 3.0}]),
+    ("math.reduce_mean", ["p", 0, 0, {}]),
+    ("math.reduce_mean", ["p", 0, 0, {"axis": [0, 1]}]),
+    ("stack", [["p", 0, 0, {"axis": 0}], ["p", 0, 0, {"axis": 0}]]),
+    ("concat", [["p", 0, 0, {"axis": 0}], ["p", 0, 0, {"axis": 0}]]),
+    ("expand_dims", ["p", 0, 0, {"axis": 0}]),
+    ("compat.v1.squeeze", ["p", 0, 0, {}]),
+    ("reshape", ["p", 0, 0, {"shape": [2, -1]}]),
+    ("reshape", ["p", 0, 0, {"shape": [["p", 0, 0], 4]}]),
+    ("transpose", ["p", 0, 0, {"perm": [1, 0, 2]}]),
+    ("compat.v1.pad", ["p", 0, 0, {"paddings": [[0, 0], [1, 1], [0, 0]], "mode": "REFLECT"}]),
+    ("compat.v1.pad", ["p", 0, 0, {"paddings": [[1, 0], [1, 1], [0, 0]]}]),
+    ("cast", ["p", 0, 0, {"dtype": "os.system"}]),
+    ("clip_by_value", ["p", 0, 0, {"clip_value_min": ["p", 0, 0], "clip_value_max": 1.0}]),
+]
+
+
+def test_operations_that_are_refused_all_at_once(tmp_path: Path) -> None:
+    layers = [layer("InputLayer", "p", batch_input_shape=[None, 6, 4], dtype="float32")]
+    layers += [op(f"o{i}", function, *call) for i, (function, call) in enumerate(REFUSED_OPERATIONS)]
+    wrapped = layer("TimeDistributed", "w", "p", layer={"class_name": "TFOpLambda", "module": "os", "config": {}})
+    new = layer("TFOpLambda", "n", module="os", function="system")
+    new["inbound_nodes"] = [{"args": [], "kwargs": {}}]
+    path = write_h5(tmp_path / "o.h5", functional([*layers, wrapped, new], ["p"], ["o0"]), {}, "2.12.0")
+    with pytest.raises(Unsupported) as caught:
+        read(path)
+    expected = [*(f"o{i}" for i in range(len(REFUSED_OPERATIONS))), "w/TFOpLambda", "n"]
+    assert [item.where for item in caught.value.items] == expected
+
+
+def test_operations_in_keras3_files(tmp_path: Path) -> None:
+    """The module that the file names for an operation is not the one that is used."""
+    x = keras.Input((6, 4))
+    model = keras.Model(x, keras.ops.mean(x[:, 1:4] * np.array([1.0, 2.0, 3.0, 4.0], "float32"), axis=1))
+    model.save(tmp_path / "good.keras")
+    value = normal(2, 6, 4)
+    wanted = (value[:, 1:4] * [1, 2, 3, 4]).mean(1)
+    for module in ("keras.src.ops.numpy", "keras.src.ops.nowhere", "keras.ops.numpy"):
+        with zipfile.ZipFile(tmp_path / "good.keras") as old, zipfile.ZipFile(tmp_path / "m.keras", "w") as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name).replace(b"keras.src.ops.numpy", module.encode()))
+        assert np.allclose(answer(read(tmp_path / "m.keras").model, value), wanted, atol=1e-6)
+    wide = read(tmp_path / "m.keras", dtype="float64").model
+    assert answer(wide, value.astype("float64")).dtype == np.float64
+    with pytest.raises(Unsupported, match="GetItem"):
+        read(tmp_path / "m.keras", allowed=lambda name: name != "keras.ops.GetItem")
 
 
 OPTIONS: list[tuple[str, dict[str, Any], str]] = [

@@ -7,9 +7,13 @@ before a single value is set, and all that does not fit is listed at once.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from converter.errors import BadInput
 from converter.files import weight_order
@@ -133,9 +137,34 @@ def load_keras3(path: str, model: Any, label: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)  # Keras warns where it would skip a weight
         try:
-            model.load_weights(path)
+            with _no_copies():
+                model.load_weights(path)
         except (ValueError, KeyError, TypeError, OSError, AttributeError, UserWarning) as error:
             raise BadInput(f"{label}: Keras cannot load the weights into the model: {str(error)[:800]}") from error
+
+
+@contextlib.contextmanager
+def _no_copies() -> Iterator[None]:
+    """On the torch backend, assign an array without the copy that Keras makes first; elsewhere nothing changes."""
+    import keras
+
+    usual = keras.Variable.assign
+
+    def assign(variable: Any, value: Any) -> Any:
+        held = variable.value
+        plain = isinstance(value, np.ndarray) and value.dtype.kind in "fiub"
+        if not plain or not hasattr(held, "detach") or value.shape != tuple(held.shape):
+            return usual(variable, value)
+        import torch
+
+        held.detach().copy_(torch.from_numpy(value))
+        return value
+
+    keras.Variable.assign = assign
+    try:
+        yield
+    finally:
+        keras.Variable.assign = usual
 
 
 def finalise(model: Any) -> None:

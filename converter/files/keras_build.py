@@ -68,6 +68,9 @@ def _initialise(model: Any) -> None:
     """Leaving a StatelessScope makes the deferred variables; Keras's torch layers then list them as parameters."""
     import keras
 
+    for variable in model.weights:
+        if variable.trainable and hasattr(variable, "_initializer"):
+            variable._initializer = keras.initializers.Zeros()  # the file's numbers follow; random ones cost twice
     with keras.StatelessScope():
         pass
     if keras.backend.backend() == "torch":

@@ -165,9 +165,6 @@ def _only(keywords: dict[str, Any], name: str, default: Any = None) -> Any:
     return keywords.get(name, default)
 
 
-# Arithmetic --------------------------------------------------------------------------------------------------------
-
-
 def _binary(name: str, first: Any, keywords: dict[str, Any], dtype: str) -> Made:
     """Operations, not merging layers: these broadcast as TensorFlow does, and take numbers and arrays."""
     second = keywords.pop("y", None)
@@ -231,9 +228,6 @@ def _cast(first: Tensor, keywords: dict[str, Any]) -> Made:
     return Made("Cast", {"dtype": dtype}, first, operation=True)
 
 
-# Activations -------------------------------------------------------------------------------------------------------
-
-
 def _gelu(first: Tensor, keywords: dict[str, Any]) -> Made:
     if _only(keywords, "approximate", False):
         raise NoLayerError("gelu with approximate=True is no layer of its own.")
@@ -264,9 +258,6 @@ def _log_softmax(first: Tensor, keywords: dict[str, Any]) -> Made:
 def _identity(first: Tensor, keywords: dict[str, Any]) -> Made:
     _only(keywords, "")
     return Made("Identity", {}, first)
-
-
-# Moves -------------------------------------------------------------------------------------------------------------
 
 
 def _int(value: Any) -> int:

@@ -39,6 +39,7 @@ OPERATIONS = "keras.src.ops"
 def root_of(module: Any) -> str | None:
     return module.split(".", 1)[0] if isinstance(module, str) else None
 
+
 ADVICE = "Replace it by layers that have a mapping; `python -m converter.support` lists them."
 
 

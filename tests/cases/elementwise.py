@@ -1,4 +1,4 @@
-"""Rows for converter/ops/elementwise.py, cast.py and operations.py: arithmetic of keras.ops in functional models."""
+"""Rows for converter/ops/elementwise.py, cast.py, reduce.py and operations.py: arithmetic of keras.ops in functional models."""
 
 from collections.abc import Callable
 from typing import Any
@@ -106,4 +106,17 @@ CASES: list[Case] = [
     around_conv("ops_array_between_convs", lambda k, y: y * PER_CHANNEL),
     around_conv("ops_map_between_convs", lambda k, y: y - MAP.reshape(5, 4, 1)),
     around_conv("ops_clamp_between_convs", lambda k, y: k.ops.minimum(k.ops.maximum(y, -0.5), 0.5)),
+    arithmetic("ops_clip", lambda k, x: k.ops.clip(x, -0.5, 1.25)),
+    arithmetic("ops_rsqrt", lambda k, x: k.ops.rsqrt(x), low=0.1, high=3.0),
+    arithmetic("ops_mean", lambda k, x: k.ops.mean(x, axis=[1, 2])),
+    arithmetic("ops_mean_last", lambda k, x: k.ops.mean(x, axis=-1, keepdims=True)),
+    arithmetic("ops_mean_unknown", lambda k, x: k.ops.mean(x, axis=1), (None, None, 3)),
+    arithmetic("ops_max", lambda k, x: k.ops.max(x, axis=2)),
+    arithmetic("ops_max_several", lambda k, x: k.ops.max(x, axis=(1, 3), keepdims=True)),
+    arithmetic("ops_min", lambda k, x: k.ops.min(x, axis=(-1, -2))),
+    arithmetic("ops_sum", lambda k, x: k.ops.sum(x, axis=3)),
+    around_conv("ops_mean_between_convs", lambda k, y: y - k.ops.mean(y, axis=[1, 2], keepdims=True)),
+    around_conv("ops_max_between_convs", lambda k, y: y * k.ops.max(y, axis=-1, keepdims=True)),
+    around_conv("ops_pad_between_convs", lambda k, y: k.ops.pad(y, [[0, 0], [1, 0], [0, 1], [0, 2]])),
+    around_conv("ops_rsqrt_between_convs", lambda k, y: k.ops.rsqrt(k.ops.square(y) + 1.0)),
 ]

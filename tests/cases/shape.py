@@ -1,4 +1,4 @@
-"""Rows for converter/ops/shape.py and indexing.py: layers that move elements and compute none."""
+"""Rows for converter/ops/shape.py, indexing.py and pad.py: layers that move elements and compute none."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +16,18 @@ def sliced(
     def make(keras: Any) -> Any:
         x = keras.Input(shape, name="x")
         return keras.Model(x, function(x))
+
+    return Case(case_id, make, **options)
+
+
+def operation(
+    case_id: str, function: Callable[[Any, Any], Any], shape: tuple[int | None, ...] = (5, 4, 3), **options: Any
+) -> Case:
+    """A row with an operation of keras.ops."""
+
+    def make(keras: Any) -> Any:
+        x = keras.Input(shape, name="x")
+        return keras.Model(x, function(keras, x))
 
     return Case(case_id, make, **options)
 
@@ -74,4 +86,15 @@ CASES: list[Case] = [
     sliced("getitem_new_axis", lambda x: x[:, None, 1, ..., None]),
     sliced("getitem_everything", lambda x: x[:, :]),
     sliced("getitem_unknown", lambda x: x[:, 1:-1, -1], (None, None, 3)),
+    operation("ops_squeeze", lambda k, x: k.ops.squeeze(x, 2), (5, 1, 3)),
+    operation("ops_squeeze_several", lambda k, x: k.ops.squeeze(x, (-1, 1)), (1, 4, 1)),
+    operation("ops_expand_dims", lambda k, x: k.ops.expand_dims(x, 1)),
+    operation("ops_expand_dims_last", lambda k, x: k.ops.expand_dims(x, -1)),
+    operation("ops_expand_dims_unknown", lambda k, x: k.ops.expand_dims(x, -2), (None, None, 3)),
+    operation("ops_stack", lambda k, x: k.ops.stack([x, x * 2.0], axis=2)),
+    operation("ops_stack_last", lambda k, x: k.ops.stack([x, -x, x + 1.0], axis=-1)),
+    operation("ops_stack_one", lambda k, x: k.ops.stack([x], axis=1)),
+    operation("ops_pad", lambda k, x: k.ops.pad(x, [[0, 0], [1, 2], [0, 1], [0, 0]])),
+    operation("ops_pad_channels", lambda k, x: k.ops.pad(x, [[0, 0], [0, 0], [0, 0], [2, 1]], constant_values=1.5)),
+    operation("ops_pad_rank2", lambda k, x: k.ops.pad(x, [[0, 0], [2, 1]]), (5,)),
 ]
