@@ -29,7 +29,11 @@ POLICIES = frozenset({"DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"})
 WHOLE = frozenset({"bool", "string", *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64))})
 DTYPES = WHOLE | {"float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"}
 # Layers that keras.applications bring along without a public name.
-APPLICATIONS = {"LayerScale": "keras.src.applications.convnext"}
+APPLICATIONS = {
+    "LayerScale": "keras.src.applications.convnext",
+    "StochasticDepth": "keras.src.applications.convnext",
+    "CustomScaleLayer": "keras.src.applications.inception_resnet_v2",
+}
 PATHS = frozenset({"vocabulary", "idf_weights", "filepath", "file", "path", "bin_boundaries"})
 LARGEST = 1 << 31
 OPERATIONS = "keras.src.ops"

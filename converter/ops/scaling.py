@@ -1,4 +1,4 @@
-"""Layers that scale and shift by stored numbers: Rescaling, Normalization, ConvNeXt's LayerScale."""
+"""Layers that scale and shift by stored numbers: Rescaling, Normalization, keras.applications' own."""
 
 from __future__ import annotations
 
@@ -88,8 +88,13 @@ class Normalization(Function):
         return g.op(Normalization(invert=int(layer.invert), epsilon=float(g.setting("epsilon"))), x, mean, variance)
 
 
-class _ConvNeXt(Op, abstract=True):
-    """No ops of their own: the two layers that keras.applications defines for ConvNeXt."""
+class _Applications(Op, abstract=True):
+    """No ops of their own: the layers that keras.applications defines for itself."""
+
+    @keras_layer("CustomScaleLayer")
+    @staticmethod
+    def scaled_sum(g: Capture, layer: Any, x: ir.Value, branch: ir.Value) -> ir.Value:
+        return g.op(Add(), x, g.op(Mul(), branch, g.constant(float(layer.scale), like=branch)))
 
     @keras_layer("LayerScale")
     @staticmethod

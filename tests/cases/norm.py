@@ -90,6 +90,14 @@ def of_convnext(keras: Any) -> Any:
     return keras.Model(x, L.Add()([x, StochasticDepth(0.3)(LayerScale(1e-6, 4)(y))]))
 
 
+def of_inception_resnet(keras: Any) -> Any:
+    from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+
+    x = keras.Input((7, 6, 4), name="x")
+    y = keras.layers.Conv2D(4, 1)(keras.layers.Conv2D(5, 3, padding="same", activation="relu")(x))
+    return keras.Model(x, keras.layers.Activation("relu")(CustomScaleLayer(0.17)([x, y])))
+
+
 def layer_scale(keras: Any) -> Any:
     from keras.src.applications.convnext import LayerScale, StochasticDepth
 
@@ -183,4 +191,5 @@ CASES: list[Case] = [
     unary("rescaling_rank2", (3,), lambda L: L.Rescaling([0.1, 0.2, 0.3])),
     Case("convnext_layer_scale", layer_scale, transposes=0),
     Case("convnext_block", of_convnext, transposes=2),
+    Case("inception_resnet_scaled_sum", of_inception_resnet, transposes=0),
 ]
