@@ -488,7 +488,9 @@ REFUSED_OPERATIONS: list[tuple[str, list[Any]]] = [
 def test_operations_that_are_refused_all_at_once(tmp_path: Path) -> None:
     layers = [layer("InputLayer", "p", batch_input_shape=[None, 6, 4], dtype="float32")]
     layers += [op(f"o{i}", function, *call) for i, (function, call) in enumerate(REFUSED_OPERATIONS)]
-    wrapped = layer("TimeDistributed", "w", "p", layer={"class_name": "TFOpLambda", "module": "os", "config": {}})
+    wrapped = layer(
+        "TimeDistributed", "w", "p", layer={"class_name": "TFOpLambda", "module": "keras.layers", "config": {}}
+    )
     new = layer("TFOpLambda", "n", module="os", function="system")
     new["inbound_nodes"] = [{"args": [], "kwargs": {}}]
     path = write_h5(tmp_path / "o.h5", functional([*layers, wrapped, new], ["p"], ["o0"]), {}, "2.12.0")

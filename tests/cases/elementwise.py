@@ -1,4 +1,4 @@
-"""Rows for converter/ops/elementwise.py, cast.py, reduce.py and operations.py: arithmetic of keras.ops in functional models."""
+"""Rows for converter/ops/elementwise.py, cast.py, reduce.py, operations.py: keras.ops in functional models."""
 
 from collections.abc import Callable
 from typing import Any
