@@ -9,6 +9,8 @@ from converter.build.names import Namespace, module_attributes, parameters
 from converter.build.torch_text import Text, literal
 from converter.ops.records import Literal
 
+WIDTH = 120
+
 
 @dataclass
 class Assign:
@@ -125,37 +127,43 @@ def _numbered(names: Namespace, stem: str) -> str:
 
 
 def _class(name: str, init: list[Assign], forward: list[str], given: list[tuple[str, str]], text: Text) -> str:
-    arguments = "".join(f", {label}: {kind}" for label, kind in given)
-    lines = [f"class {name}(nn.Module):", f"    def __init__(self{arguments}) -> None:", "        super().__init__()"]
+    head = _call("    def __init__", ["self", *(f"{label}: {kind}" for label, kind in given)], " -> None:", WIDTH)
+    lines = [f"class {name}(nn.Module):", *head, "        super().__init__()"]
     for line in init:
         lines += [f"        {made}" for made in _assign(line, text)]
     lines += ["", *(f"    {line}" for line in forward)]
     return "\n".join(lines)
 
 
-def _members(line: Assign, text: Text) -> list[tuple[str, str]]:
-    """What an nn.Sequential holds: each name with the text that constructs it."""
-    inner = line.scope.init if line.scope is not None else []
-    return [(each.attribute, f"{each.cls}({text.arguments(each.args, each.kwargs)})") for each in inner]
+def _call(head: str, arguments: list[str], tail: str, width: int) -> list[str]:
+    """A call on one line, or with a line for each argument where it would be too long."""
+    flat = f"{head}({', '.join(arguments)}){tail}"
+    if len(flat) <= width:
+        return [flat]
+    indent = head[: len(head) - len(head.lstrip())]
+    return [f"{head}(", *(f"{indent}    {argument}," for argument in arguments), f"{indent}){tail}"]
+
+
+def _members(line: Assign, text: Text) -> list[str]:
+    """What an nn.Sequential holds: each name with the call that constructs it."""
+    made: list[str] = []
+    for each in line.scope.init if line.scope is not None else []:
+        head = f"            ({literal(each.attribute)}, {each.cls}"
+        made += _call(head, text.each(each.args, each.kwargs), "),", WIDTH - 8)
+    return made
 
 
 def _assign(line: Assign, text: Text) -> list[str]:
     name = f"self.{line.attribute}"
+    arguments = text.each(line.args, line.kwargs)
     if line.cls == "buffer":
-        made = [
-            f"{name}: torch.Tensor",
-            f'self.register_buffer("{line.attribute}", torch.zeros({text.arguments(line.args, line.kwargs)}))',
-        ]
+        zeros = f"torch.zeros({', '.join(arguments)})"
+        made = [f"{name}: torch.Tensor", f'self.register_buffer("{line.attribute}", {zeros})']
     elif line.cls == "nn.Parameter":
-        made = [f"{name} = nn.Parameter(torch.zeros({text.arguments(line.args, line.kwargs)}))"]
+        made = [f"{name} = nn.Parameter(torch.zeros({', '.join(arguments)}))"]
     elif line.scope is not None and line.scope.sequential:
-        made = [f"{name} = nn.Sequential(", "    OrderedDict("]
-        made += [
-            "        [",
-            *(f"            ({literal(key)}, {call})," for key, call in _members(line, text)),
-            "        ]",
-        ]
-        made += ["    )", ")"]
+        made = [f"{name} = nn.Sequential(", "    OrderedDict(", "        ["]
+        made += [*_members(line, text), "        ]", "    )", ")"]
     else:
-        made = [f"{name} = {line.cls}({text.arguments(line.args, line.kwargs)})"]
+        made = _call(f"{name} = {line.cls}", arguments, "", WIDTH - 8)
     return [*made, *(f"{name}.{after}" for after in line.after)]

@@ -50,7 +50,11 @@ class Text:
 
     def arguments(self, args: Any, kwargs: Any) -> str:
         """The inside of a call's parentheses."""
-        return ", ".join([*(self.expr(a) for a in args), *(f"{k}={self.expr(v)}" for k, v in kwargs.items())])
+        return ", ".join(self.each(args, kwargs))
+
+    def each(self, args: Any, kwargs: Any) -> list[str]:
+        """A call's arguments, one by one."""
+        return [*(self.expr(a) for a in args), *(f"{k}={self.expr(v)}" for k, v in kwargs.items())]
 
     @staticmethod
     def _bracketed(text: str, tight: float) -> str:
