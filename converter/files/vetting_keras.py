@@ -90,8 +90,9 @@ class Vetting:
             return False
         cls = getattr(self.keras.layers, name, None) if name.isidentifier() else None
         if not isinstance(cls, type):
-            if name in APPLICATIONS and self.allowed(name):
-                layer.update(module=APPLICATIONS[name], registered_name=None)
+            own = name.removeprefix("Custom>")  # tf.keras registered its applications' layers like a user's
+            if own in APPLICATIONS and self.allowed(own):
+                layer.update(class_name=own, module=APPLICATIONS[own], registered_name=None)
                 return True
             self.reading.refuse(where, name, "Keras has no layer of this name.", ADVICE)
             return False

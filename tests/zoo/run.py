@@ -137,7 +137,7 @@ def written_by_tf_keras(path: Path) -> Row:
 
     data = np.load(path.with_suffix(".npz"))
     started = time.perf_counter()
-    made = converter.convert(path, "torch", layout="source")
+    made = converter.convert(path, "torch", layout="source", inputs=[data["inputs"]])
     row: Row = {"name": path.stem, **figures(made), "repairs": len(made.report.repairs)}
     with torch.no_grad():
         got = made.model(torch.from_numpy(data["inputs"])).numpy()
