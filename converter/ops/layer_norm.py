@@ -74,7 +74,7 @@ class _Over(Function, abstract=True):
 
     def statistics(self, g: Builder, x: ir.Value) -> ir.Value:
         """x normalised, without the weights."""
-        raise NotImplementedError
+        raise LookupError(f"{type(self).__name__} does not say how it normalises")
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         x, *weights = inputs

@@ -77,11 +77,11 @@ class _Adaptive(Function, abstract=True):
 
     def ignored(self) -> float:
         """What stands for an element outside of the window."""
-        raise NotImplementedError
+        raise LookupError(f"{type(self).__name__} does not say what it ignores")
 
     def reduced(self, g: Builder, windows: ir.Value, axis: int, lengths: ir.Value) -> ir.Value:
         """Each window as one element; `lengths` has the axis with length 1."""
-        raise NotImplementedError
+        raise LookupError(f"{type(self).__name__} does not say how it reduces")
 
 
 class AdaptiveMaxPool(_Adaptive):
