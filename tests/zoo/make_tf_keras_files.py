@@ -5,11 +5,11 @@ Run in an environment of its own that has `tensorflow` and `tf-keras`:
     TF_USE_LEGACY_KERAS=1 python tests/zoo/make_tf_keras_files.py FOLDER MobileNetV2 DenseNet121 [NASNetMobile:96 ...]
 
 For each class it writes FOLDER/NAME.h5 (the whole model, softmax on top) and FOLDER/NAME.npz with `inputs`, `outputs`
-and `logits` (what the same weights give with classifier_activation=None), and what tf-keras computes in float64:
+and `logits` (the same without the softmax), and what tf-keras computes in float64:
 `outputs64`, `logits64`. The gap between `outputs` and `outputs64` is tf-keras's own rounding. NAME:SIZE sets the
-input size.
-Without names, all classes of tf_keras.applications are written. `--extra` adds small models of the old dialect that
-the applications do not cover (names with '/', nested and shared models, operators on tensors).
+input size. Without names, all classes of tf_keras.applications are written; `--list` names them. `--extra` adds small
+models of the old dialect that the applications do not cover (names with '/', nested and shared models, operators on
+tensors).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tf_keras as keras
 
-SIZES = {"InceptionV3": 96, "InceptionResNetV2": 96, "Xception": 96, "NASNetMobile": 96, "NASNetLarge": 96}
+SIZES = {"InceptionV3": 160, "InceptionResNetV2": 96, "Xception": 96, "NASNetMobile": 96, "NASNetLarge": 96}
 IMAGES = 8
 
 
@@ -41,24 +41,29 @@ def applications() -> dict[str, Callable[..., Any]]:
     return found
 
 
-def build(function: Callable[..., Any], size: int, dtype: str = "float32") -> tuple[Any, Any]:
-    """The model with softmax and its twin that answers with logits (None where the class has no such option)."""
-    shape = (size, size, 3)
+def build(function: Callable[..., Any], size: int, dtype: str = "float32") -> Any:
+    """The model in one precision, always with the same random weights."""
     keras.backend.clear_session()
     keras.backend.set_floatx(dtype)
     keras.mixed_precision.set_global_policy(dtype)
     keras.utils.set_random_seed(0)
-    model = function(weights=None, input_shape=shape)
-    twin = None
-    if "classifier_activation" in inspect.signature(function).parameters or accepts_activation(function):
-        twin = function(weights=None, input_shape=shape, classifier_activation=None)
-    return model, twin
+    return function(weights=None, input_shape=(size, size, 3))
 
 
-def accepts_activation(function: Callable[..., Any]) -> bool:
-    """True for functions that pass **kwargs on, as the ResNets do."""
-    kinds = [parameter.kind for parameter in inspect.signature(function).parameters.values()]
-    return inspect.Parameter.VAR_KEYWORD in kinds
+def draw_constants(model: Any, rng: np.random.Generator) -> None:
+    """Random values for every weight that starts as a constant: scales, offsets, biases.
+
+    A model whose scales are 1 and offsets 0 does not show when they are lost or swapped. BatchNorm offsets are drawn
+    around 1, where most of a ReLU's inputs pass: with offsets of 0 a deep random network multiplies a change of its
+    input from layer to layer, and its float32 answer is then mostly rounding (1e-4 in InceptionV3), nothing to compare
+    with. Training leaves no network like that.
+    """
+    for layer in every_layer(model):
+        offset = getattr(layer, "beta", None) if isinstance(layer, keras.layers.BatchNormalization) else None
+        for weight in layer.trainable_weights:
+            if np.ptp(weight.numpy()) == 0:
+                zero = float(weight.numpy().flat[0]) == 0 and weight is not offset
+                weight.assign(rng.uniform(*((-0.1, 0.1) if zero else (0.5, 1.5)), weight.shape))
 
 
 def settle_batch_norm(model: Any, images: Any) -> None:
@@ -94,30 +99,36 @@ def record(folder: Path, name: str, model: Any, inputs: list[Any], more: dict[st
 
 
 def write_application(folder: Path, name: str, function: Callable[..., Any], size: int) -> None:
-    """One class of keras.applications."""
-    model, twin = build(function, size)
-    images = np.random.default_rng(0).uniform(0.0, 255.0, (IMAGES, size, size, 3)).astype("float32")
+    """One class of keras.applications, on random images prepared as its own module prepares them."""
+    rng = np.random.default_rng(0)
+    prepared = sys.modules[function.__module__].preprocess_input
+    images = prepared(rng.uniform(0.0, 255.0, (IMAGES, size, size, 3)).astype("float32"))
+    model = build(function, size)
+    draw_constants(model, rng)
     settle_batch_norm(model, images)
-    weights = model.get_weights()
-    more = {}
-    if twin is not None:
-        twin.set_weights(weights)
-        more["logits"] = twin(images, training=False)
+    more = {"logits": logits(model, images)}
     record(folder, name, model, [images], more)
-    exact, exact_twin = build(function, size, "float64")
+    exact = build(function, size, "float64")
+    exact.set_weights(model.get_weights())
     wide = images.astype("float64")
-    exact.set_weights(weights)
-    more["outputs64"] = exact(wide, training=False)
-    if exact_twin is not None:
-        exact_twin.set_weights(weights)
-        more["logits64"] = exact_twin(wide, training=False)
+    more = {"outputs64": exact(wide, training=False).numpy(), "logits64": logits(exact, wide)}
     keras.backend.set_floatx("float32")
     keras.mixed_precision.set_global_policy("float32")
     with np.load(folder / f"{name}.npz") as known:
         arrays = dict(known)
     rounding = float(np.abs(arrays["outputs"] - more["outputs64"]).max() / np.abs(more["outputs64"]).max())
     print(f"{name}: tf-keras in float32 against itself in float64: {rounding:.1e}", flush=True)
-    np.savez(folder / f"{name}.npz", **arrays, **{key: np.asarray(array) for key, array in more.items() if "64" in key})
+    np.savez(folder / f"{name}.npz", **arrays, **more)
+
+
+def logits(model: Any, images: Any) -> Any:
+    """What the model answers without the activation of its last layer."""
+    last = model.layers[-1]
+    activation = last.activation
+    last.activation = keras.activations.linear
+    answer = model(images, training=False).numpy()
+    last.activation = activation
+    return answer
 
 
 def write_extra(folder: Path) -> None:
@@ -194,12 +205,15 @@ def main(arguments: list[str]) -> int:
     """Write what the command line names."""
     extra = "--extra" in arguments
     arguments = [argument for argument in arguments if argument != "--extra"]
+    known = applications()
+    if arguments == ["--list"]:
+        print(*known)
+        return 0
     if not arguments:
         print(__doc__)
         return 2
     folder = Path(arguments[0])
     folder.mkdir(parents=True, exist_ok=True)
-    known = applications()
     names = arguments[1:] or ([] if extra else list(known))
     for item in names:
         name, _, size = item.partition(":")

@@ -145,6 +145,7 @@ def written_by_tf_keras(path: Path) -> Row:
     row["recorded"] = apart(got, data["outputs"])
     row["tf-keras itself"] = apart(data["outputs"], data["outputs64"])
     row["recorded float64"] = apart(double, data["outputs64"])
+    row["recorded move"] = apart(data["outputs"][:1], data["outputs"])
     row["moves"], row["logits move"] = moves(made.report.sensitivity)
     row["seconds"] = round(time.perf_counter() - started, 1)
     row["shown"] = row["passed"] and row["recorded"] <= 1e-5 and row["float64"] <= PROOF
@@ -237,15 +238,21 @@ def zoo(kind: str, names: list[str]) -> bool:
         return show("keras.applications", rows)
     if kind == "wild":
         return show("files from the wild", [from_the_wild(path) for path in wild_files()])
-    with tempfile.TemporaryDirectory() as folder:
-        script = Path(__file__).parent / "make_tf_keras_files.py"
-        env = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        python = os.environ.get("TF_KERAS_PYTHON", sys.executable)
-        subprocess.run([python, str(script), folder, *names], env=env, check=True)
-        for path in sorted(Path(folder).glob("*.h5")):
-            rows.append(row_of("tfkeras", str(path)))
+    for name in names or tf_keras_writes("--list").split():
+        with tempfile.TemporaryDirectory() as folder:
+            tf_keras_writes(folder, name)
+            rows.append(row_of("tfkeras", str(Path(folder) / f"{name.partition(':')[0]}.h5")))
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     return show(".h5 files that tf.keras 2.x wrote", rows)
+
+
+def tf_keras_writes(*arguments: str) -> str:
+    """Run the script that writes .h5 files, in the environment that has tf-keras; what it printed."""
+    script = Path(__file__).parent / "make_tf_keras_files.py"
+    env = {**os.environ, "TF_USE_LEGACY_KERAS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    python = os.environ.get("TF_KERAS_PYTHON", sys.executable)
+    done = subprocess.run([python, str(script), *arguments], env=env, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
 
 
 def main(arguments: list[str]) -> int:
