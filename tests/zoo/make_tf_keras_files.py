@@ -5,11 +5,10 @@ Run in an environment of its own that has `tensorflow` and `tf-keras`:
     TF_USE_LEGACY_KERAS=1 python tests/zoo/make_tf_keras_files.py FOLDER MobileNetV2 DenseNet121 [NASNetMobile:96 ...]
 
 For each class it writes FOLDER/NAME.h5 (the whole model, softmax on top) and FOLDER/NAME.npz with `inputs`, `outputs`
-and `logits` (the same without the softmax), and what tf-keras computes in float64:
-`outputs64`, `logits64`. The gap between `outputs` and `outputs64` is tf-keras's own rounding. NAME:SIZE sets the
-input size. Without names, all classes of tf_keras.applications are written; `--list` names them. `--extra` adds small
-models of the old dialect that the applications do not cover (names with '/', nested and shared models, operators on
-tensors).
+and `logits` (the same without the softmax), and what tf-keras computes in float64 for the first two images:
+`outputs64`, `logits64`. The gap between `outputs` and `outputs64` is tf-keras's own rounding. NAME:SIZE sets the input
+size. Without names, all classes of tf_keras.applications are written; `--list` names them. `--extra` adds small models
+of the old dialect that the applications do not cover (names with '/', nested and shared models, operators on tensors).
 """
 
 from __future__ import annotations
@@ -29,6 +28,8 @@ import tf_keras as keras
 
 SIZES = {"InceptionV3": 160, "InceptionResNetV2": 96, "Xception": 96, "NASNetMobile": 96, "NASNetLarge": 96}
 IMAGES = 8
+FEW = 2
+"""Images that are computed in float64 too: TensorFlow's grouped convolutions take minutes for more."""
 
 
 def applications() -> dict[str, Callable[..., Any]]:
@@ -110,15 +111,16 @@ def write_application(folder: Path, name: str, function: Callable[..., Any], siz
     record(folder, name, model, [images], more)
     exact = build(function, size, "float64")
     exact.set_weights(model.get_weights())
-    wide = images.astype("float64")
-    more = {"outputs64": exact(wide, training=False).numpy(), "logits64": logits(exact, wide)}
+    more = {"logits64": logits(exact, images[:FEW].astype("float64"))}
+    more["outputs64"] = exact.layers[-1].activation(more["logits64"])
     keras.backend.set_floatx("float32")
     keras.mixed_precision.set_global_policy("float32")
     with np.load(folder / f"{name}.npz") as known:
         arrays = dict(known)
-    rounding = float(np.abs(arrays["outputs"] - more["outputs64"]).max() / np.abs(more["outputs64"]).max())
+    few, exactly = arrays["outputs"][:FEW], more["outputs64"].numpy()
+    rounding = float(np.abs(few - exactly).max() / np.abs(exactly).max())
     print(f"{name}: tf-keras in float32 against itself in float64: {rounding:.1e}", flush=True)
-    np.savez(folder / f"{name}.npz", **arrays, **more)
+    np.savez(folder / f"{name}.npz", **arrays, **{key: array.numpy() for key, array in more.items()})
 
 
 def logits(model: Any, images: Any) -> Any:
@@ -126,7 +128,7 @@ def logits(model: Any, images: Any) -> Any:
     last = model.layers[-1]
     activation = last.activation
     last.activation = keras.activations.linear
-    answer = model(images, training=False).numpy()
+    answer = model(images, training=False)
     last.activation = activation
     return answer
 
