@@ -88,7 +88,7 @@ def convert(
 def _keras_to_torch(source: Source, layout: Layout, examples: Examples) -> Conversion:
     from converter.build import to_torch, torch_load
     from converter.capture import from_keras
-    from converter.graph import flatten, onnx_model
+    from converter.graph import flatten, onnx_model, padding
     from converter.graph import layout as layouts
 
     captured = from_keras.capture(source.model, share=source.path is not None)
@@ -96,6 +96,7 @@ def _keras_to_torch(source: Source, layout: Layout, examples: Examples) -> Conve
     specs = proof.input_specs(g.graph.inputs)
     turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout)]
     flatten.absorb(g)
+    padding.fold(g)
     written = to_torch.write(
         g.graph, captured.outputs, [s.name for s in specs], f"{source.name}, converted from Keras by kconvert."
     )
@@ -129,7 +130,7 @@ def _keras_to_torch(source: Source, layout: Layout, examples: Examples) -> Conve
 
 def _to_onnx(source: Source, layout: Layout, examples: Examples) -> Conversion:
     from converter.capture import from_keras, from_torch
-    from converter.graph import flatten, onnx_model
+    from converter.graph import flatten, onnx_model, padding
     from converter.graph import layout as layouts
 
     is_keras = source.kind == "keras"
@@ -141,6 +142,7 @@ def _to_onnx(source: Source, layout: Layout, examples: Examples) -> Conversion:
     specs = proof.input_specs(g.graph.inputs)
     layouts.settle(g, "source")
     flatten.absorb(g)
+    padding.fold(g)
     warnings = proof.warnings_of(g.graph, source, [])
     made = Conversion("onnx", "", WeightMaps(), Report(source.name, "onnx", repairs=source.repairs, warnings=warnings))
     made.make_onnx = lambda: onnx_model.proto(g)

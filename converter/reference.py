@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -41,4 +43,16 @@ class FileReference:
 
 def open_file(path: str, arch: str | None = None, arch_args: dict[str, Any] | None = None) -> FileReference:
     """The worker's factory."""
+    if arch is None:
+        _without_other_backends(os.environ.get("KERAS_BACKEND", ""))
     return FileReference(path, arch, arch_args)
+
+
+def _without_other_backends(backend: str) -> None:
+    """Make the frameworks that this process does not compute with unimportable: seconds and 500 MB saved.
+
+    Keras imports jax for a callback, and tensorflow to ask of each value that it serialises whether it is one of
+    TensorFlow's. The process is the judge's own; code that a user named (`arch`) may want them and is not run here.
+    """
+    for name in {"torch": ("tensorflow", "jax"), "jax": ("tensorflow",)}.get(backend, ()):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # None is how Python says it

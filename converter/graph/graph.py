@@ -332,6 +332,14 @@ def replace_op(op: Op, **changes: Any) -> Op:
     return dataclasses.replace(op, **changes)  # type: ignore[type-var]
 
 
+def restate(node: ir.Node, op: Op) -> None:
+    """Give a node the attributes of another instance of its op; its inputs and its output's shape stay."""
+    for name, spec in base.fields(type(op)).items():
+        content = getattr(op, name)
+        if content is not None and "operand" not in spec.metadata:
+            node.attributes[name] = _attribute(name, content)
+
+
 def _attribute(name: str, content: Any) -> ir.Attr:
     if isinstance(content, bool):
         return ir.AttrInt64(name, int(content))

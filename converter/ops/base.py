@@ -197,6 +197,13 @@ class Op:
         """
         return (self, perm) if self.neutral else None
 
+    def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
+        """The op on `x` that does what it does on `x` behind zeros; None where no single op does that.
+
+        `pairs` are the zeros per spatial axis, (in front, behind).
+        """
+        return None
+
     absorbs_units: ClassVar[bool] = False
     """The op ends an order of units: it contracts them with a weight."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import onnx_ir as ir
 
 from converter.ops.base import Capture, Dims, Op, Perm, TorchCapture, View, inverse, keras_layer, of, torch_operation
 from converter.ops.pad_same import PadSame
-from converter.ops.padding import Pads, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
+from converter.ops.padding import Pads, around, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
 from converter.ops.records import Call, Layer, Module, Record
 
 
@@ -51,6 +52,10 @@ class Conv(Op):
                 *(None if n is None else -(-n // s) for n, s in zip(x[2:], self.strides, strict=True)),
             )
         return (x[0], weight[0], *(length(n, k, s, d, p) for n, k, s, d, p in windows))  # type: ignore[arg-type]
+
+    def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
+        pads = around(self, pairs)
+        return None if pads is None else replace(self, pads=pads.onnx)
 
     def torch(self, n: View) -> Record:
         out, per_group = n.shape(1)[:2]

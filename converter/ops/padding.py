@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from converter.ops.base import Dims
 from converter.ops.records import Call, Layer
@@ -74,6 +74,23 @@ def zero_padding(x: Any, pairs: Sequence[tuple[int, int]]) -> Any:
     equal = all(front == back for front, back in pairs)
     padding = scalar([front for front, _ in pairs]) if equal else tuple(pairs) if len(pairs) > 1 else pairs[0]
     return Layer(f"ZeroPadding{len(pairs)}D", {"padding": padding}, inputs=(x,))
+
+
+class Window(Protocol):
+    """An op whose window slides over padded axes."""
+
+    @property
+    def auto_pad(self) -> str: ...
+    @property
+    def pads(self) -> tuple[int, ...] | None: ...
+
+
+def around(window: Window, pairs: Sequence[tuple[int, int]]) -> Pads | None:
+    """A window's padding with more around it; None where the sides differ or its own depends on a size."""
+    own = pairs_of(window.pads or (0, 0) * len(pairs))
+    total = tuple((a + c, b + d) for (a, b), (c, d) in zip(own, pairs, strict=True))
+    alike = window.auto_pad == "NOTSET" and all(front == back >= 0 for front, back in total)
+    return Pads(total) if alike else None
 
 
 def spread(values: int | Sequence[int], rank: int) -> tuple[int, ...]:

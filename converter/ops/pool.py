@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import onnx_ir as ir
 
 from converter.ops.base import Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
-from converter.ops.padding import Pads, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
+from converter.ops.padding import Pads, around, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
 from converter.ops.records import Call, Layer, Module, Record
 
 
@@ -114,6 +115,11 @@ class MaxPool(_Pool):
     def zeros_are_padding(self, x: ir.Value) -> bool:
         return nonnegative(x)
 
+    def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
+        pads = around(self, pairs)
+        small = pads is not None and all(2 * a <= k for a, k in zip(pads.onnx, self.kernel_shape * 2, strict=True))
+        return replace(self, pads=pads.onnx) if pads is not None and small and nonnegative(x) else None
+
     def rate(self) -> tuple[int, ...]:
         return self.dilations or super().rate()
 
@@ -202,6 +208,11 @@ class AveragePool(_Pool):
     dilations: tuple[int, ...] | None = None
 
     kind: ClassVar[str] = "Average"
+
+    def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
+        pads = None if any(self.pads or ()) else around(self, pairs)
+        small = pads is not None and all(2 * a <= k for a, k in zip(pads.onnx, self.kernel_shape * 2, strict=True))
+        return replace(self, pads=pads.onnx, count_include_pad=1) if pads is not None and small else None
 
     def counts_padding(self) -> bool:
         return bool(self.count_include_pad)
