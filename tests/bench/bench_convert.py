@@ -6,7 +6,8 @@ goes first changing each round; a ratio is the median over the rounds' own ratio
     convert  ResNet50 in memory to nn.Module without verification, against model.export(format="onnx") and
              onnx2torch.convert. Every run in a fresh process; the clock starts after imports and model creation.
     run      converted VGG16 and DenseNet121 against torchvision's classes, ResNet50 and MobileNetV2 against the
-             hand-written files beside this one: eval, inference mode, one thread, batch 1 and 8.
+             hand-written files beside this one: eval, inference mode, one thread, batch 1 and 8. The allocator keeps
+             its memory: giving it back and taking it anew is half of the time at batch 8, and differs from run to run.
     help     `kconvert --help`, start to end.
     memory   `kconvert big.keras --to torch` for a model of 500 MB: the largest RSS, summed over all its processes.
 """
@@ -31,6 +32,11 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 SIZE = 224
+KEPT = {  # glibc: no block is mapped on its own, none is given back
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 32),
+    "MALLOC_TRIM_THRESHOLD_": str(1 << 33),
+    "MALLOC_TOP_PAD_": str(1 << 28),
+}
 PAIRS = {  # the Keras class: the module and class it is compared with
     "VGG16": ("torchvision.models", "vgg16"),
     "DenseNet121": ("torchvision.models", "densenet121"),
@@ -154,7 +160,7 @@ def bench_run(rounds: int | None) -> None:
     print("Converted models at work, one thread, milliseconds")
     print(f"  {'':14}{'batch':>6}{'converted':>11}{'reference':>11}{'ratio':>8}   reference")
     for name, (module, cls) in PAIRS.items():
-        for row in child("run", name, str(rounds or 0), backend="torch"):
+        for row in child("run", name, str(rounds or 0), backend="torch", **KEPT):
             print(
                 f"  {name:14}{row['batch']:6}{row['converted'] * 1e3:11.1f}{row['reference'] * 1e3:11.1f}"
                 f"{row['ratio']:8.3f}   {module}.{cls}"
@@ -317,10 +323,11 @@ def in_turns(sides: tuple[str, ...], rounds: int) -> Iterator[tuple[int, tuple[s
         yield i, sides if i % 2 == 0 else sides[::-1]
 
 
-def child(name: str, *arguments: str, backend: str) -> Any:
+def child(name: str, *arguments: str, backend: str, **extra: str) -> Any:
     """This script's CHILDREN[name] in a fresh process; what it returned."""
     command = [sys.executable, str(Path(__file__).resolve()), "--child", name, *arguments]
-    done = subprocess.run(command, check=False, env=environment(KERAS_BACKEND=backend), capture_output=True, text=True)
+    env = environment(KERAS_BACKEND=backend, **extra)
+    done = subprocess.run(command, check=False, env=env, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{name} {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
