@@ -28,6 +28,11 @@ from converter.verify.runner import Boundary, Runner
 from converter.verify.verdict import Verdict, compare_weights
 from converter.verify.worker import Worker
 
+BACKENDS = {"torch": "torch", "tensorflow": "TensorFlow"}
+OTHERS = {"keras/torch": ("tensorflow",), "keras/tensorflow": ("torch",), "keras/jax": ("torch", "tensorflow")}
+"""The backends that are asked where the one at hand gives no proof."""
+Found = tuple[Verdict, list[str]]
+"""What the judge found with one reference, and the inputs that it refused, in words."""
 ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
 
 
@@ -117,17 +122,29 @@ def prove(
     """Judge a conversion and put what was found into its report."""
     evidence: Evidence = made.evidence
     reference = _reference(source, worker)
-    sets, notes = _input_sets(evidence.specs, inputs, seed, reference)
+    given = None if inputs is None else _given(evidence.specs, inputs)
     weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
 
-    def ask(runner: Runner) -> Verdict:
+    def ask(runner: Runner) -> Found:
+        sets, refused = (given, []) if given is not None else fitting_inputs(evidence.specs, seed, runner.refuses)
         hops = _hops(made, device, Path(folder))
-        return judge(runner, hops, sets, seed=seed, weights=weights, progress=progress)
+        return judge(runner, hops, sets, seed=seed, weights=weights, progress=progress), refused
 
     with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
-        verdict = ask(reference)
-        if source.kind == "keras" and not (verdict.passed and verdict.proof) and "tensorflow" not in reference.backend:
-            verdict = _asked_again(verdict, ask, source, notes)
+        others = OTHERS.get(reference.backend, ()) if source.kind == "keras" else ()
+        try:
+            answer: Found | UsageError = ask(reference)
+        except UsageError as error:
+            if not others:
+                raise
+            answer = error
+        told: list[str] = []
+        for backend in others:
+            if isinstance(answer, UsageError) or not (answer[0].passed and answer[0].proof):
+                answer = _asked_again(answer, ask, source, told, reference.backend, backend)
+    if isinstance(answer, UsageError):
+        raise answer
+    verdict, notes = answer[0], answer[1] + told
     before = made.report
     made.report = Report.from_verdict(
         verdict,
@@ -162,39 +179,54 @@ def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
     return hops
 
 
-def _asked_again(first: Verdict, ask: Callable[[Runner], Verdict], source: Source, notes: list[str]) -> Verdict:
-    """The same question with TensorFlow as Keras's backend, where that is installed and answers better.
+def _asked_again(
+    first: Found | UsageError,
+    ask: Callable[[Runner], Found],
+    source: Source,
+    notes: list[str],
+    asked: str,
+    backend: str,
+) -> Found | UsageError:
+    """The same question with another of Keras's backends, where that is installed and answers better.
 
     Keras's backends do not always agree (average pooling and transposed convolution with uneven 'same' padding, for
-    instance), and not each of them computes every layer in float64. Which one was the reference is reported.
+    instance), TensorFlow has no channels-first convolution on CPU, and none computes every layer in float64. Which one
+    was the reference is reported.
     """
-    if find_spec("tensorflow") is None:
+    name = BACKENDS[backend]
+    if find_spec(backend) is None:
         return first
     with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
         path = source.path
         arch = source.arch
         if path is None:
             path, arch = Path(folder) / "model.keras", None
-            source.model.save(path)
-        second_worker = start_worker(path, arch, source.arch_args, "tensorflow")
+            try:
+                source.model.save(path)
+            except Exception as error:  # noqa: BLE001  a model that Keras cannot save is still one that was converted
+                notes.append(f"not asked again with Keras on {name}: Keras cannot save the model ({error})")
+                return first
+        second_worker = start_worker(path, arch, source.arch_args, backend)
         if second_worker is None:
             return first
         with second_worker:
             try:
-                runner = second_worker.runner("keras source", backend="keras/tensorflow")
+                runner = second_worker.runner("keras source", backend=f"keras/{backend}")
                 second_worker.ready()
                 second = ask(runner)
             except ConvertError as error:
-                notes.append(f"asked again with Keras on TensorFlow, which failed: {error}")
+                notes.append(f"asked again with Keras on {name}, which failed: {error}")
                 return first
-    better = second.passed and (not first.passed or second.proof)
-    if better and not first.passed:
-        notes.append(
-            f"the reference is Keras on TensorFlow; Keras on its torch backend answers differently ({first.broken})"
-        )
-    elif better:
-        notes.append("the reference is Keras on TensorFlow, where this model computes in float64 throughout")
-    return second if better else first
+    known = None if isinstance(first, UsageError) else first[0]
+    if not second[0].passed or (known is not None and known.passed and not second[0].proof):
+        return first
+    if known is None or not known.sets:
+        notes.append(f"the reference is Keras on {name}; {asked} answers no input that was tried")
+    elif not known.passed:
+        notes.append(f"the reference is Keras on {name}; {asked} answers differently ({known.broken})")
+    else:
+        notes.append(f"the reference is Keras on {name}, where this model computes in float64 throughout")
+    return second
 
 
 def versions() -> dict[str, str]:
@@ -224,11 +256,8 @@ def _reference(source: Source, worker: Worker | None) -> Runner:
     return replace(keras_runner(source.model), name="keras source")
 
 
-def _input_sets(
-    specs: list[InputSpec], inputs: Mapping[str, Any] | Sequence[Any] | None, seed: int, reference: Runner
-) -> tuple[list[InputSet], list[str]]:
-    if inputs is None:
-        return fitting_inputs(specs, seed, reference.refuses)
+def _given(specs: list[InputSpec], inputs: Mapping[str, Any] | Sequence[Any]) -> list[InputSet]:
+    """The user's own inputs, and the same back to front."""
     names = [spec.name for spec in specs]
     if isinstance(inputs, Mapping):
         missing = [name for name in names if name not in inputs]
@@ -240,7 +269,7 @@ def _input_sets(
     if len(arrays) != len(specs):
         raise UsageError(f"inputs: expected {len(specs)} arrays ({', '.join(names)}), received {len(arrays)}.")
     cast = [np.asarray(a).astype(s.dtype, copy=False) for a, s in zip(arrays, specs, strict=True)]
-    return [given_inputs(cast), given_inputs([np.flip(a, 0).copy() for a in cast], "given, reversed")], []
+    return [given_inputs(cast), given_inputs([np.flip(a, 0).copy() for a in cast], "given, reversed")]
 
 
 def _boundary(made: Conversion) -> Boundary:
@@ -282,18 +311,23 @@ def _keras_state(model: Any) -> dict[str, np.ndarray]:
     }
 
 
+def target_specs(made: Conversion) -> list[InputSpec]:
+    """The inputs as the target has them, turned where layout native turned them."""
+    perms = {t.index: t.perm for t in made.turns if t.kind == "input"}
+    specs: list[InputSpec] = []
+    for i, spec in enumerate(made.evidence.specs):
+        perm = perms.get(i)
+        specs.append(spec if perm is None else replace(spec, shape=tuple(spec.shape[p] for p in perm)))
+    return specs
+
+
 def _counted(made: Conversion, planned: int | None) -> int | None:
     """Transpositions in the exported target; what was planned where torch cannot export it."""
     from converter.build.export_torch import exported, run_time_transposes
 
     frameworks.before_torch()
-    specs = []
-    perms = {t.index: t.perm for t in made.turns if t.kind == "input"}
-    for i, spec in enumerate(made.evidence.specs):
-        perm = perms.get(i)
-        specs.append(spec if perm is None else replace(spec, shape=tuple(spec.shape[p] for p in perm)))
     try:
-        return run_time_transposes(exported(made.model, specs))
+        return run_time_transposes(exported(made.model, target_specs(made)))
     except Exception as error:  # noqa: BLE001  whatever export dislikes is told, and is no fault of the numbers
         first = str(error).strip().splitlines()[:1]
         made.report.notes.append(f"torch.export refuses the model, transpositions are counted as planned: {first}")

@@ -16,6 +16,7 @@ from converter.conversion import Conversion
 from converter.errors import UsageError
 from converter.files.outputs import Write, write_all
 from converter.files.tensors import save_tensors
+from converter.proof import target_specs
 
 FILES = (".py", ".pt2", ".onnx", ".keras")
 
@@ -107,4 +108,4 @@ def _exported(made: Conversion, path: Path) -> None:
 
     from converter.build.export_torch import exported
 
-    torch.export.save(exported(made.model, made.evidence.specs), str(path))
+    torch.export.save(exported(made.model, target_specs(made)), str(path))

@@ -132,3 +132,20 @@ def test_a_file_with_preprocessing_is_proven_on_the_backend_it_was_asked_for(tmp
     assert report.passed
     assert report.proof
     assert not any("TensorFlow" in note for note in report.notes), report.notes
+
+
+@pytest.mark.parametrize("height", [9, None])
+def test_an_exported_program_takes_the_target_s_axis_order(height: int | None, tmp_path: Path) -> None:
+    """A .pt2 of an image model answers channels first, at every batch size and height, and converts back."""
+    L = keras.layers
+    x = keras.Input((height, 8, 3), name="image")
+    y = L.ReLU()(L.BatchNormalization()(L.Conv2D(4, 3, padding="same")(x)))
+    made = converter.convert(keras.Model(x, L.Dense(3)(L.GlobalAveragePooling2D()(y))), "torch", verify=False)
+    made.save(tmp_path / "m.pt2")
+    program = torch.export.load(tmp_path / "m.pt2")
+    for batch, rows in ((1, 9), (5, height or 13)):
+        image = torch.randn(batch, 3, rows, 8)
+        torch.testing.assert_close(program.module()(image), made.model(image))
+    report = converter.convert(tmp_path / "m.pt2", "keras").report
+    assert report.passed
+    assert report.proof

@@ -63,6 +63,10 @@ def _twin(model: Any, dtype: str) -> Any:
     if not twin.built and model.built:
         twin.build_from_config(_retyped(model.get_build_config() or {}, dtype))
     _copy_weights(model, twin)
+    for layer in twin._flatten_layers():
+        if dtype == "float64" and type(layer).__name__ == "Rescaling":
+            # TensorFlow makes float32 of a Python number before it casts to the layer's dtype.
+            layer.scale, layer.offset = np.asarray(layer.scale, dtype), np.asarray(layer.offset, dtype)
     return twin
 
 
