@@ -61,6 +61,12 @@ class _Pool(Op, abstract=True):
             x = zero_padding(x, pairs)
         return Layer(f"{self.kind}Pooling{rank}D", settings, inputs=(x,))
 
+    def around(self, pairs: tuple[tuple[int, int], ...]) -> Pads | None:
+        """The padding with more around it, where torch's pooling takes that: half of the window at most."""
+        pads = around(self, pairs)
+        small = pads is not None and all(2 * a <= k for a, k in zip(pads.onnx, self.kernel_shape * 2, strict=True))
+        return pads if small else None
+
     def counts_padding(self) -> bool:
         """Whether padded elements count as zeros."""
         return False
@@ -116,9 +122,8 @@ class MaxPool(_Pool):
         return nonnegative(x)
 
     def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
-        pads = around(self, pairs)
-        small = pads is not None and all(2 * a <= k for a, k in zip(pads.onnx, self.kernel_shape * 2, strict=True))
-        return replace(self, pads=pads.onnx) if pads is not None and small and nonnegative(x) else None
+        pads = self.around(pairs)
+        return replace(self, pads=pads.onnx) if pads is not None and nonnegative(x) else None
 
     def rate(self) -> tuple[int, ...]:
         return self.dilations or super().rate()
@@ -210,9 +215,8 @@ class AveragePool(_Pool):
     kind: ClassVar[str] = "Average"
 
     def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
-        pads = None if any(self.pads or ()) else around(self, pairs)
-        small = pads is not None and all(2 * a <= k for a, k in zip(pads.onnx, self.kernel_shape * 2, strict=True))
-        return replace(self, pads=pads.onnx, count_include_pad=1) if pads is not None and small else None
+        pads = None if any(self.pads or ()) else self.around(pairs)
+        return replace(self, pads=pads.onnx, count_include_pad=1) if pads is not None else None
 
     def counts_padding(self) -> bool:
         return bool(self.count_include_pad)

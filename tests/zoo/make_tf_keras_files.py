@@ -26,7 +26,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tf_keras as keras
 
-SIZES = {"InceptionV3": 160, "InceptionResNetV2": 96, "Xception": 96, "NASNetMobile": 96, "NASNetLarge": 96}
+SIZES = {"InceptionV3": 160, "InceptionResNetV2": 160, "Xception": 96, "NASNetMobile": 96, "NASNetLarge": 96}
 IMAGES = 8
 FEW = 2
 """Images that are computed in float64 too: TensorFlow's grouped convolutions take minutes for more."""
