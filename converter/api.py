@@ -76,9 +76,10 @@ def convert(
     try:
         source = sources.read(model, arch, arch_args)
         build = _keras_to_torch if to == "torch" else _torch_to_keras if to == "keras" else _to_onnx
-        made = build(source, layout, Examples(example_inputs, example_kwargs, dynamic))
-        if verify:
-            proof.prove(made, source, worker, inputs=inputs, device=device, seed=seed, progress=progress)
+        with frameworks.room_for(source.layers):
+            made = build(source, layout, Examples(example_inputs, example_kwargs, dynamic))
+            if verify:
+                proof.prove(made, source, worker, inputs=inputs, device=device, seed=seed, progress=progress)
     finally:
         if worker is not None:
             worker.close()
@@ -181,7 +182,12 @@ def _torch_to_keras(source: Source, layout: Layout, examples: Examples) -> Conve
         notes=[*captured.notes, *written.notes],
     )
     made = Conversion("keras", written.text, maps, report, turns)
-    made.make_model = lambda: keras_load.load(written.text, state)
+
+    def make_model() -> Any:
+        with frameworks.room_for(source.layers):
+            return keras_load.load(written.text, state)
+
+    made.make_model = make_model
     made.make_onnx = lambda: onnx_model.proto(g)
     made.save_onnx = lambda path, beside: onnx_model.save(g, path, beside)
     made.large = onnx_model.size(g) >= onnx_model.LIMIT

@@ -7,10 +7,12 @@ is there already, triton is hidden, and only GPU compilation misses it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 WRITTEN = {"floatx": "float32", "epsilon": 1e-07, "backend": "tensorflow", "image_data_format": "channels_last"}
@@ -21,6 +23,21 @@ def before_torch() -> None:
     """Call before anything that may make torch import triton."""
     if sys.modules.get("tensorflow") is not None and "triton" not in sys.modules:
         sys.modules["triton"] = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def room_for(layers: int) -> Iterator[None]:
+    """Python's recursion limit for a model of so many layers.
+
+    Keras goes through a model by recursion, some calls a layer; with the usual limit of 1000 it can write networks that
+    it cannot read. Files are not parsed in here: what is nested without end is refused under the usual limit.
+    """
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(before, 1000 + 10 * layers))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def choose_keras() -> None:

@@ -33,6 +33,8 @@ OTHERS = {"keras/torch": ("tensorflow",), "keras/tensorflow": ("torch",), "keras
 """The backends that are asked where the one at hand gives no proof."""
 Found = tuple[Verdict, list[str]]
 """What the judge found with one reference, and the inputs that it refused, in words."""
+KEEPERS = ("Cast", "Reshape", "Flatten", "Transpose")
+"""Ops behind which ids are still ids."""
 ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
 
 
@@ -56,19 +58,24 @@ def input_specs(inputs: Sequence[ir.Value]) -> list[InputSpec]:
     return specs
 
 
-def _vocabulary(value: ir.Value, seen: frozenset[int] = frozenset()) -> int | None:
+def _vocabulary(value: ir.Value) -> int | None:
     """The number of rows of the smallest table that ids from this value look up."""
     found: list[int] = []
-    for use in value.uses():
-        cls = base.class_of(use.node)
-        if cls is None or id(use.node) in seen:
-            continue
-        rows = base.of(use.node).vocabulary(tuple(dims(v) if v is not None else () for v in use.node.inputs), use.idx)
-        if rows is not None:
-            found.append(rows)
-        elif cls.neutral or use.node.op_type in ("Cast", "Reshape", "Flatten", "Transpose"):
-            deeper = _vocabulary(use.node.outputs[0], seen | {id(use.node)})
-            found += [deeper] if deeper is not None else []
+    ahead, seen = [value], {id(value)}
+    while ahead:
+        for use in ahead.pop().uses():
+            cls = base.class_of(use.node)
+            if cls is None:
+                continue
+            rows = base.of(use.node).vocabulary(
+                tuple(dims(v) if v is not None else () for v in use.node.inputs), use.idx
+            )
+            out = use.node.outputs[0]
+            if rows is not None:
+                found.append(rows)
+            elif (cls.neutral or use.node.op_type in KEEPERS) and id(out) not in seen:
+                seen.add(id(out))
+                ahead.append(out)
     return min(found) if found else None
 
 

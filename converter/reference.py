@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from converter import frameworks
+
 
 class FileReference:
     """A Keras file as the judge's worker holds it; float64 from a twin with every dtype policy replaced."""
@@ -30,7 +32,10 @@ class FileReference:
     def run64(self, arrays: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
         """The float64 answer; NoFloat64 where the model cannot be rebuilt."""
         if self._run64 is None and self.runner.open64 is not None:
-            self._run64 = self.runner.open64()
+            from converter.sources import keras_size
+
+            with frameworks.room_for(keras_size(self.model)):
+                self._run64 = self.runner.open64()
         answer: list[tuple[str, np.ndarray]] = self._run64(arrays)
         return answer
 

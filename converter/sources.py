@@ -30,6 +30,14 @@ class Source:
     arch: Any = None
     arch_args: dict[str, Any] | None = None
 
+    @property
+    def layers(self) -> int:
+        """How many layers and operations the model has, those of nested models too; of a PyTorch model, modules."""
+        if self.kind == "keras":
+            return keras_size(self.model)
+        nodes = getattr(getattr(self.model, "graph", None), "nodes", None)
+        return sum(1 for _ in (self.model.modules() if nodes is None else nodes))
+
     def original(self, path: str) -> str:
         """A weight's or layer's path in the file's own names."""
         parts = path.split("/")
@@ -38,6 +46,11 @@ class Source:
             if renamed is not None:
                 return "/".join([renamed, *parts[length:]])
         return path
+
+
+def keras_size(model: Any) -> int:
+    """How many layers and operations a Keras model has, those of nested models too."""
+    return sum(1 + len(getattr(layer, "operations", ())) for layer in model._flatten_layers())
 
 
 def kind_of(model: Any) -> Literal["keras", "torch"]:

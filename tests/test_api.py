@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 import converter
-from converter import errors
+from converter import errors, frameworks
 
 
 def small() -> Any:
@@ -149,3 +150,17 @@ def test_an_exported_program_takes_the_target_s_axis_order(height: int | None, t
     report = converter.convert(tmp_path / "m.pt2", "keras").report
     assert report.passed
     assert report.proof
+
+
+def test_a_network_deeper_than_python_s_recursion_limit(tmp_path: Path) -> None:
+    """Keras reads a model by recursion; ResNet-RS 270 and deeper, as files, are beyond the usual limit of 1000."""
+    x = y = keras.Input((4,), name="x")
+    for i in range(1100):
+        y = keras.layers.Dense(4, name=f"d{i}")(y) if i % 100 == 0 else keras.layers.ReLU(negative_slope=0.9)(y)
+    with frameworks.room_for(1100):
+        keras.Model(x, y).save(tmp_path / "deep.keras")
+    before = sys.getrecursionlimit()
+    report = converter.convert(tmp_path / "deep.keras", "torch").report
+    assert report.passed
+    assert report.proof
+    assert sys.getrecursionlimit() == before

@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from converter import frameworks
 from converter.errors import BadInput, ConvertError
 from converter.files import keras_dialects
 
@@ -46,7 +47,7 @@ def _build(config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[A
     with keras.saving.custom_object_scope(objects), warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # on names of inputs, which are as the file has them
         try:
-            with keras.StatelessScope(initialize_variables=False):
+            with keras.StatelessScope(initialize_variables=False), frameworks.room_for(_layers(config)):
                 model = keras.saving.deserialize_keras_object(config, custom_objects=objects, safe_mode=True)
         except ConvertError:
             raise
@@ -62,6 +63,12 @@ def _build(config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[A
         check(model)
         _initialise(model)
     return model
+
+
+def _layers(config: Mapping[str, Any]) -> int:
+    """The layers that a configuration holds, those of nested models too."""
+    inner = (config.get("config") or {}).get("layers") if isinstance(config.get("config"), Mapping) else None
+    return 1 + sum(_layers(layer) for layer in inner or () if isinstance(layer, Mapping))
 
 
 def _initialise(model: Any) -> None:
