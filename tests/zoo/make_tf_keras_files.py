@@ -26,7 +26,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import tf_keras as keras
 
-SIZES = {"InceptionV3": 160, "InceptionResNetV2": 160, "Xception": 96, "NASNetMobile": 96, "NASNetLarge": 96}
+SIZES = {
+    **dict.fromkeys(("Xception", "NASNetMobile", "NASNetLarge"), 96),
+    **dict.fromkeys((f"ResNetRS{depth}" for depth in (50, 101, 152, 200, 270, 350, 420)), 128),
+    **dict.fromkeys(("InceptionV3", "InceptionResNetV2"), 160),
+}
+"""Where 64 is refused, or leaves maps of one pixel, whose statistics over a few images make float32 mostly rounding."""
 IMAGES = 8
 FEW = 2
 """Images that are computed in float64 too: TensorFlow's grouped convolutions take minutes for more."""
