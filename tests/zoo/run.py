@@ -226,7 +226,7 @@ def show(title: str, rows: list[Row]) -> bool:
             if k != "name"
         ]
         print(f"  {row['name']:<24} {'; '.join(cells)}", flush=True)
-    return all(row["shown"] for row in rows)
+    return bool(rows) and all(row["shown"] for row in rows)
 
 
 def zoo(kind: str, names: list[str]) -> bool:
