@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from converter import frameworks
+from converter.sources import importable, keras_size, known_class
 
 
 class FileReference:
@@ -17,7 +18,6 @@ class FileReference:
 
     def __init__(self, path: str, arch: str | None, arch_args: dict[str, Any] | None) -> None:
         from converter.files.keras_files import read_keras
-        from converter.sources import importable, known_class
         from converter.verify.run_keras import keras_runner
 
         made = importable(arch) if arch is not None else None
@@ -32,8 +32,6 @@ class FileReference:
     def run64(self, arrays: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
         """The float64 answer; NoFloat64 where the model cannot be rebuilt."""
         if self._run64 is None and self.runner.open64 is not None:
-            from converter.sources import keras_size
-
             with frameworks.room_for(keras_size(self.model)):
                 self._run64 = self.runner.open64()
         answer: list[tuple[str, np.ndarray]] = self._run64(arrays)

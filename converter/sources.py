@@ -50,7 +50,8 @@ class Source:
 
 def keras_size(model: Any) -> int:
     """How many layers and operations a Keras model has, those of nested models too."""
-    return sum(1 + len(getattr(layer, "operations", ())) for layer in model._flatten_layers())
+    inner = [layer for layer in getattr(model, "layers", ()) if hasattr(layer, "layers")]
+    return len(getattr(model, "operations", ())) + sum(map(keras_size, inner))
 
 
 def kind_of(model: Any) -> Literal["keras", "torch"]:

@@ -71,9 +71,9 @@ class TorchGraph(GraphBuilder):
         if node is None or node.op_type != "Pad" or id(x) not in self.alone or node.inputs[0] is None:
             return None
         op = base.of(node)
-        if not isinstance(op, Pad) or op.mode != "constant" or any(op.pairs()[i] != (0, 0) for i in (0, 1)):
+        if not isinstance(op, Pad) or (pairs := op.spatial_pairs()) is None:
             return None
-        return node.inputs[0], op.pairs()[2:], float(op.constant_value or 0.0)
+        return node.inputs[0], pairs, float(op.constant_value or 0.0)
 
     def note(self, text: str) -> None:
         """Something the user should know about the module at hand."""

@@ -31,18 +31,10 @@ def fold(g: GraphBuilder) -> None:
             g.graph.remove(node, safe=True)
 
 
-def zeros_around(node: ir.Node) -> tuple[tuple[int, int], ...]:
-    """The zeros that a Pad puts around each spatial axis, in front and behind; empty where it does something else."""
-    op = base.of(node)
-    if not isinstance(op, Pad) or op.mode != "constant" or op.constant_value:
-        return ()
-    pairs = op.pairs()
-    return pairs[2:] if pairs[:2] == ((0, 0), (0, 0)) else ()
-
-
 def _padded(reader: ir.Node, index: int, pad: ir.Node, source: ir.Value) -> base.Op | None:
     """What reads the Pad, with the padding as its own; None where that is another function, or in another model."""
-    pairs = zeros_around(pad)
+    op = base.of(pad)
+    pairs = op.spatial_pairs() if isinstance(op, Pad) and not op.constant_value else None
     if index or not pairs or base.class_of(reader) is None or place_of(reader).scope != place_of(pad).scope:
         return None
     return base.of(reader).with_padding(pairs, source)

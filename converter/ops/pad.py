@@ -22,6 +22,11 @@ class Pad(Op):
         """(front, back) for every axis."""
         return pairs_of(self.pads)
 
+    def spatial_pairs(self) -> tuple[tuple[int, int], ...] | None:
+        """(front, back) for the axes behind the channels, padded with one number; None for any other padding."""
+        pairs = self.pairs()
+        return pairs[2:] if self.mode == "constant" and pairs[:2] == ((0, 0), (0, 0)) else None
+
     def shape(self, *shapes: Dims) -> Dims:
         return tuple(None if d is None else d + a + b for d, (a, b) in zip(shapes[0], self.pairs(), strict=True))
 
