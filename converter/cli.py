@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from converter.conversion import Conversion
+    from converter.report import Report
 
 INTERNAL = 70
 NOT_EQUAL = 1
@@ -64,7 +65,7 @@ def convert(model: Path, to: str, output: Path | None, report: Path | None, **op
         raise UsageError(f"--report: expected a file that ends in {', '.join(REPORTS)}, received {report}.")
     _quiet_frameworks()
     with _progress(quiet) as say:
-        from converter.api import convert as convert_model
+        from converter.api import Examples, Output, Proving, Request, run
         from converter.files.outputs import check_free
         from converter.saving import default_output, files_of
 
@@ -72,21 +73,17 @@ def convert(model: Path, to: str, output: Path | None, report: Path | None, **op
             raise BadInput(f"{model}: no such file. Check the path.")
         where = output or default_output(model.stem, to, Path())
         check_free([*files_of(where, to), *([report] if report else [])], bool(options["force"]))
-        made = convert_model(
-            model,
-            to,
-            layout=options["layout"],
-            inputs=_arrays(options["inputs"]),
-            example_inputs=_examples(options["shapes"]),
-            arch=options["arch"],
-            arch_args=_json(options["arch_args"]),
-            verify=not options["no_verify"],
-            device=options["device"],
-            seed=options["seed"],
-            progress=say,
-        )
-        good = made.report.passed is not False and (made.report.proof or not options["require_proof"])
-        written = _write(made, where, report, bool(options["force"]), good or bool(options["keep_going"]))
+        examples = Examples(_examples(options["shapes"]))
+        asked = Request(model, to, options["layout"], examples, options["arch"], _json(options["arch_args"]))
+        proving = Proving(_arrays(options["inputs"]), options["device"], options["seed"], say)
+
+        def equal(report: Report) -> bool:
+            return report.passed is not False and (report.proof or not options["require_proof"])
+
+        where_to = Output(where, bool(options["force"]), lambda found: equal(found) or bool(options["keep_going"]))
+        made = run(asked, None if options["no_verify"] else proving, where_to)
+        good = equal(made.report)
+        written = [*where_to.paths, *_write(made, report)]
     if not quiet:
         _show(made, written, bool(options["verbose"]))
     if not good:
@@ -142,15 +139,14 @@ def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
         yield lambda text: status.update(text)
 
 
-def _write(made: Conversion, where: Path, report: Path | None, force: bool, wanted: bool) -> list[Path]:
-    """The model's files where it is equal (or --keep-going), and the report in any case."""
+def _write(made: Conversion, report: Path | None) -> list[Path]:
+    """The report, in any case."""
     from converter.files.outputs import write_all
 
-    written: list[Path] = list(made.save(where, force=force)) if wanted else []
-    if report is not None:
-        text = made.report.to_json()
-        written += write_all({report: lambda path: _text(path, text)}, force=True)
-    return written
+    if report is None:
+        return []
+    text = made.report.to_json()
+    return write_all({report: lambda path: _text(path, text)}, force=True)
 
 
 def _text(path: Path, text: str) -> None:

@@ -15,7 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter import frameworks
-from converter.conversion import Conversion
+from converter.conversion import Conversion, Turn
 from converter.errors import ConvertError, UsageError
 from converter.graph.graph import dims
 from converter.ops import base
@@ -165,18 +165,20 @@ def prove(
         versions=versions(),
         seed=seed,
     )
+    made.report.trainable = before.trainable
 
 
 def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
     """The rungs after the source, in the order of the road."""
-    boundary = _boundary(made)
+    boundary = _boundary(made.turns)
     hops = []
-    if made.save_onnx is not None:
-        hops.append(ort_runner(_written(made, folder), boundary=boundary))
+    hops.append(ort_runner(_written(made, folder), boundary=_boundary(made.onnx_turns)))
     if made.to == "torch":
         from converter.verify.run_torch import torch_runner
 
         hops.append(torch_runner(made.model, boundary=boundary))
+        if ".pt2" in made.written:
+            hops.append(_program(made.written[".pt2"], boundary))
         if device != "cpu":
             hops.append(torch_runner(made.model, name=f"torch on {device}", device=device, boundary=boundary))
     elif made.to == "keras":
@@ -184,6 +186,16 @@ def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
 
         hops.append(keras_runner(made.model, boundary=boundary))
     return hops
+
+
+def _program(path: Path, boundary: Boundary) -> Runner:
+    """The .pt2 file that was written; its numbers are float32 wherever export has made constants of them."""
+    import torch
+
+    from converter.verify.run_torch import torch_runner
+
+    made = torch_runner(torch.export.load(path).module(), name=".pt2 file", boundary=boundary)
+    return replace(made, open64=None, why_no_64="an exported program computes in the dtypes that it was traced with")
 
 
 def _asked_again(
@@ -279,11 +291,11 @@ def _given(specs: list[InputSpec], inputs: Mapping[str, Any] | Sequence[Any]) ->
     return [given_inputs(cast), given_inputs([np.flip(a, 0).copy() for a in cast], "given, reversed")]
 
 
-def _boundary(made: Conversion) -> Boundary:
-    perms = {(t.kind, t.index): t.perm for t in made.turns}
+def _boundary(turns: Sequence[Turn]) -> Boundary:
+    perms = {(t.kind, t.index): t.perm for t in turns}
 
     def row(kind: str) -> tuple[Any, ...]:
-        count = max((t.index for t in made.turns if t.kind == kind), default=-1) + 1
+        count = max((t.index for t in turns if t.kind == kind), default=-1) + 1
         return tuple(perms.get((kind, i)) for i in range(count))
 
     back = tuple(None if p is None else base.inverse(p) for p in row("output"))
@@ -292,30 +304,20 @@ def _boundary(made: Conversion) -> Boundary:
 
 def _written(made: Conversion, folder: Path) -> str:
     """The graph as an ONNX file with its weights beside it, which no process has to hold a copy of."""
+    if ".onnx" in made.written:
+        return str(made.written[".onnx"])
     path = folder / "model.onnx"
-    if not path.exists() and made.save_onnx is not None:
+    if not path.exists():
         made.save_onnx(path, f"{path.stem}.data")
     return str(path)
 
 
 def _pairs(made: Conversion) -> list[tuple[str, np.ndarray, Any, np.ndarray]]:
     evidence: Evidence = made.evidence
-    state = made.model.state_dict() if made.to == "torch" else _keras_state(made.model)
+    state = made.arrays_of(made.model) if made.arrays_of is not None else {}
     return [
-        (key, np.asarray(evidence.to_numpy(source)), replay, np.asarray(state[key]))
-        for key, source, replay in evidence.weights
+        (key, np.asarray(evidence.to_numpy(source)), replay, state[key]) for key, source, replay in evidence.weights
     ]
-
-
-def _keras_state(model: Any) -> dict[str, np.ndarray]:
-    """Every weight of a Keras model by 'layer/weight'."""
-    import keras
-
-    return {
-        f"{layer.name}/{w.name}": np.asarray(keras.ops.convert_to_numpy(w))
-        for layer in model.layers
-        for w in layer.weights
-    }
 
 
 def target_specs(made: Conversion) -> list[InputSpec]:

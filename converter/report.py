@@ -40,6 +40,7 @@ class Report:
     repairs: list[str] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)
     transposes: int | None = None
+    trainable: dict[str, Any] | None = None
     warnings: list[str] = field(default_factory=list)
     unsupported: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 LENGTHS = (64, 256, 1024, 4096, 16384)
@@ -23,10 +25,30 @@ def exported(model: Any, specs: Sequence[Spec]) -> Any:
     """The module as an ExportedProgram; lengths unknown to the source stay dynamic where torch can keep them."""
     import torch
 
+    model = still(model)
     length = _length(model, specs)
     shapes = [{i: torch.export.Dim.AUTO for i, d in enumerate(spec.shape) if d is None} for spec in specs]
     with torch.no_grad():
         return torch.export.export(model, _examples(specs, length), dynamic_shapes=tuple(shapes))
+
+
+def still(model: Any) -> Any:
+    """The module in eval mode on the CPU: itself, or a copy where it was left in training or on another device."""
+    away = any(t.device.type != "cpu" for t in (*model.parameters(), *model.buffers()))
+    if not away and not any(module.training for module in model.modules()):
+        return model
+    return copy.deepcopy(model).cpu().eval()
+
+
+def save_program(program: Any, path: Path) -> None:
+    """Write a program. Its archive repeats its own file's name, and is to be the same whatever that is."""
+    import io
+
+    import torch
+
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    path.write_bytes(stream.getbuffer())
 
 
 def _examples(specs: Sequence[Spec], length: int) -> tuple[Any, ...]:

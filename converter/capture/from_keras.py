@@ -154,6 +154,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
+    g.output_names = [tensor._keras_history.operation.name for tensor in flat]
     return Captured(g, structure, inputs, walk.notes + g.notes)
 
 
