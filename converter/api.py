@@ -82,7 +82,7 @@ class Request:
     model: Any
     to: str
     layout: Layout = "native"
-    examples: Examples = Examples()
+    examples: Examples = field(default_factory=Examples)
     arch: Any = None
     arch_args: dict[str, Any] | None = None
 
@@ -95,6 +95,8 @@ class Proving:
     device: str = "cpu"
     seed: int = 0
     progress: Callable[[str], None] = lambda text: None
+    own: bool = False
+    """The process is ours and has computed nothing yet: the reference may be a copy of it."""
 
 
 def run(asked: Request, proving: Proving | None, output: Output | None = None) -> Conversion:
@@ -108,7 +110,9 @@ def run(asked: Request, proving: Proving | None, output: Output | None = None) -
     with contextlib.ExitStack() as stack:
         worker = None
         if from_file and proving is not None:
-            worker = proof.start_worker(Path(asked.model), asked.arch, asked.arch_args)
+            if proving.own:
+                frameworks.import_all()
+            worker = proof.start_worker(Path(asked.model), asked.arch, asked.arch_args, fork=proving.own)
         if worker is not None:
             stack.enter_context(worker)
         source = sources.read(asked.model, asked.arch, asked.arch_args)

@@ -63,7 +63,7 @@ def convert(model: Path, to: str, output: Path | None, report: Path | None, **op
         raise UsageError("--require-proof and --no-verify exclude each other.")
     if report is not None and report.suffix.lower() not in REPORTS:
         raise UsageError(f"--report: expected a file that ends in {', '.join(REPORTS)}, received {report}.")
-    _quiet_frameworks()
+    _quiet_frameworks(options["arch"] is not None)
     with _progress(quiet) as say:
         from converter.api import Examples, Output, Proving, Request, run
         from converter.files.outputs import check_free
@@ -75,7 +75,7 @@ def convert(model: Path, to: str, output: Path | None, report: Path | None, **op
         check_free([*files_of(where, to), *([report] if report else [])], bool(options["force"]))
         examples = Examples(_examples(options["shapes"]))
         asked = Request(model, to, options["layout"], examples, options["arch"], _json(options["arch_args"]))
-        proving = Proving(_arrays(options["inputs"]), options["device"], options["seed"], say)
+        proving = Proving(_arrays(options["inputs"]), options["device"], options["seed"], say, own=True)
 
         def equal(report: Report) -> bool:
             return report.passed is not False and (report.proof or not options["require_proof"])
@@ -118,12 +118,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(INTERNAL)
 
 
-def _quiet_frameworks() -> None:
+def _quiet_frameworks(arch: bool) -> None:
     """This process is ours: Keras runs on torch, which is imported anyway, and TensorFlow does not chat."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import warnings
 
+    from converter import frameworks
+
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.update(frameworks.calm())
+    if not arch:
+        frameworks.hide_others(os.environ["KERAS_BACKEND"])
     warnings.simplefilter("ignore")
 
 

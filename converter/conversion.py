@@ -167,8 +167,8 @@ class Conversion:
         if problems:
             listed = "; ".join(sorted(problems)[:5])
             raise UsageError(
-                f"The model was changed in more than its numbers since it was converted ({listed}), and the source text "
-                "would not build it. Save it with its framework's own means."
+                f"The model was changed in more than its numbers since it was converted ({listed}), and the source "
+                "text would not build it. Save it with its framework's own means."
             )
         return [(weight.key, live[weight.key]) for weight in self.weights]
 
@@ -193,8 +193,8 @@ class Conversion:
         lost = [key for key in changed if known[key] is None and not key.endswith("num_batches_tracked")]
         if lost:
             raise UsageError(
-                f"{', '.join(lost[:5])}: constants of the source that were changed since the conversion; the ONNX graph "
-                "has no place for that. Export the model with torch.onnx."
+                f"{', '.join(lost[:5])}: constants of the source that were changed since the conversion; the ONNX "
+                "graph has no place for that. Export the model with torch.onnx."
             )
         sources = self.graph.sources if self.graph is not None else {}
         return {

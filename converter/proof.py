@@ -102,8 +102,13 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any]) -> list
     return lines
 
 
-def start_worker(path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None) -> Worker | None:
-    """The reference process of a file; None where it could not be given what it needs."""
+def start_worker(
+    path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None, *, fork: bool = False
+) -> Worker | None:
+    """The reference process of a file; None where it could not be given what it needs.
+
+    `fork`: this process is ours and has only imported so far; a copy of it saves importing everything once more.
+    """
     if arch is not None and not isinstance(arch, str):
         return None
     try:
@@ -113,7 +118,8 @@ def start_worker(path: Path, arch: Any, arch_args: dict[str, Any] | None, backen
     kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
     chosen = backend or os.environ.get("KERAS_BACKEND") or "torch"
     env = {"KERAS_BACKEND": chosen, "CUDA_VISIBLE_DEVICES": ""}
-    return Worker("converter.reference:open_file", kwargs, env, timeout=3600.0)
+    fork = fork and chosen == "torch" and frameworks.can_fork()
+    return Worker("converter.reference:open_file", kwargs, {**frameworks.calm(), **env}, timeout=3600.0, fork=fork)
 
 
 def prove(
@@ -132,9 +138,12 @@ def prove(
     given = None if inputs is None else _given(evidence.specs, inputs)
     weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
 
+    shown: list[InputSet] = []
+
     def ask(runner: Runner) -> Found:
         sets, refused = (given, []) if given is not None else fitting_inputs(evidence.specs, seed, runner.refuses)
         hops = _hops(made, device, Path(folder))
+        shown[:] = sets[:1]
         return judge(runner, hops, sets, seed=seed, weights=weights, progress=progress), refused
 
     with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
@@ -159,7 +168,7 @@ def prove(
         target=before.target,
         repairs=before.repairs,
         turns=before.turns,
-        transposes=_counted(made, before.transposes) if made.to == "torch" else before.transposes,
+        transposes=_counted(made, shown, before.transposes) if made.to == "torch" else before.transposes,
         warnings=before.warnings,
         notes=[*before.notes, *notes],
         versions=versions(),
@@ -330,14 +339,11 @@ def target_specs(made: Conversion) -> list[InputSpec]:
     return specs
 
 
-def _counted(made: Conversion, planned: int | None) -> int | None:
-    """Transpositions in the exported target; what was planned where torch cannot export it."""
-    from converter.build.export_torch import exported, run_time_transposes
+def _counted(made: Conversion, sets: Sequence[InputSet], planned: int | None) -> int | None:
+    """Transpositions while the target runs; what was planned where it answers no input."""
+    from converter.build.torch_moves import run_time_transposes
 
-    frameworks.before_torch()
     try:
-        return run_time_transposes(exported(made.model, target_specs(made)))
-    except Exception as error:  # noqa: BLE001  whatever export dislikes is told, and is no fault of the numbers
-        first = str(error).strip().splitlines()[:1]
-        made.report.notes.append(f"torch.export refuses the model, transpositions are counted as planned: {first}")
+        return run_time_transposes(made.model, _boundary(made.turns).to_target(sets[0].arrays))
+    except Exception:  # noqa: BLE001  a target that cannot run is the judge's to tell
         return planned

@@ -247,7 +247,7 @@ def test_weights_are_written_as_they_are_now_from_keras(tmp_path: Path) -> None:
 def test_another_architecture_is_not_saved_as_this_one(tmp_path: Path) -> None:
     made = converter.convert(small(), "torch", verify=False)
     made.model.fc = nn.Linear(60, 7)
-    with pytest.raises(errors.UsageError, match="fc.weight: expected float32"):
+    with pytest.raises(errors.UsageError, match=r"fc\.weight: expected float32"):
         made.save(tmp_path / "net.py")
     made = converter.convert(small(), "torch", verify=False)
     made.model.half()
@@ -263,7 +263,7 @@ def test_a_conversion_shows_itself_in_one_line() -> None:
 
 def test_a_pickle_of_the_model_in_memory_is_refused_and_copies_are_not(tmp_path: Path) -> None:
     model = converter.convert(small(), "torch", verify=False).model
-    with pytest.raises(pickle.PicklingError, match="net.py"):
+    with pytest.raises(pickle.PicklingError, match=r"net\.py"):
         torch.save(model, tmp_path / "model.pt")
     twin, shallow = copy.deepcopy(model), copy.copy(model)
     assert twin.fc.weight is not model.fc.weight

@@ -1,15 +1,13 @@
-"""A generated module through torch.export: as a .pt2 file, and to count what it does at run time."""
+"""A generated module through torch.export, as a .pt2 file."""
 
 from __future__ import annotations
 
 import copy
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 LENGTHS = (64, 256, 1024, 4096, 16384)
-MOVES = ("aten.permute", "aten.transpose", "aten.movedim", "aten.t.", "aten.swapaxes", "aten.moveaxis")
 
 
 class Spec(Protocol):
@@ -73,13 +71,3 @@ def _length(model: Any, specs: Sequence[Spec]) -> int:
                 continue
             return length
     return LENGTHS[0]
-
-
-def run_time_transposes(program: Any) -> int:
-    """How many transpositions an ExportedProgram does when it runs; those of weights alone are none of the data's."""
-    counts: Counter[str] = Counter()
-    for node in program.graph.nodes:
-        name = str(node.target)
-        if node.op == "call_function" and name.startswith(MOVES):
-            counts[name] += 1
-    return sum(counts.values())

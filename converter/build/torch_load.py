@@ -37,16 +37,16 @@ def execute(text: str) -> types.ModuleType:
 
 
 def _not_pickled(cls: Any) -> None:
-    """A pickle holds a class by the name of its module, and this module is in no file: copies work, pickles are refused."""
+    """A pickle names the module of a class, and this one is in no file: copies work, pickles are refused."""
 
     def reduce(self: Any, protocol: Any) -> Any:
         raise pickle.PicklingError(
-            "Expected a model whose class stands in a file, received one that was made in memory: a pickle of it could be "
-            "read nowhere else. Save it with made.save('net.py') and import Model from there, or save model.state_dict()."
+            "Expected a model whose class stands in a file, received one that was made in memory: a pickle of it could "
+            "be read nowhere else. Save it with made.save('net.py') and import Model from there, or save its state_dict()."
         )
 
     def copied(self: Any, memo: dict[int, Any] | None = None) -> Any:
-        made = type(self).__new__(type(self))
+        made: Any = object.__new__(type(self))
         if memo is not None:
             memo[id(self)] = made
         made.__setstate__(dict(self.__dict__) if memo is None else copy.deepcopy(self.__dict__, memo))
