@@ -42,7 +42,7 @@ def _not_pickled(cls: Any) -> None:
     def reduce(self: Any, protocol: Any) -> Any:
         raise pickle.PicklingError(
             "Expected a model whose class stands in a file, received one that was made in memory: a pickle of it could "
-            "be read nowhere else. Save it with made.save('net.py') and import Model from there, or save its state_dict()."
+            "be read nowhere else. Save it with made.save('net.py') and import Model from there, or its state_dict()."
         )
 
     def copied(self: Any, memo: dict[int, Any] | None = None) -> Any:
