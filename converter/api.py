@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from converter import frameworks, proof, sources
+from converter import frameworks, proof, rows, sources
 from converter.conversion import Conversion, Turn, WeightMap, WeightMaps
 from converter.errors import UsageError
 from converter.report import Report
@@ -69,9 +69,11 @@ def convert(
         raise UsageError(f"layout: expected 'native' or 'source', received {layout!r}.")
     if sources.kind_of(model) == to:
         raise UsageError(f"The model is {to} already; expected another target.")
+    from_file = isinstance(model, (str, os.PathLike)) and sources.kind_of(model) == "keras"
+    if from_file and arch is None:
+        rows.preview(model)
     frameworks.before_torch()
     frameworks.choose_keras()
-    from_file = isinstance(model, (str, os.PathLike)) and sources.kind_of(model) == "keras"
     worker = proof.start_worker(Path(model), arch, arch_args) if from_file and verify else None
     try:
         source = sources.read(model, arch, arch_args)
