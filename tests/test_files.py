@@ -176,7 +176,7 @@ def test_hard_sigmoid_by_version(tmp_path: Path) -> None:
     assert "hard-sigmoid" in {repair.row for repair in old.repairs}
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(old.model.get_layer("d")))
     assert again.activation is old.model.get_layer("d").activation
-    path, kernel = dense_file(tmp_path / "new.h5", "hard_sigmoid", "3.4.0")
+    path, kernel = dense_file(tmp_path / "new.h5", "hard_sigmoid", "3.4.0", trainable=True)
     assert np.allclose(answer(read(path).model, x), np.clip((x @ kernel + 3) / 6, 0, 1), atol=1e-6)
 
 

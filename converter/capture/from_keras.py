@@ -171,7 +171,8 @@ class _Walk:
                 self._step(step, path, scope)
 
     def _nested(self, step: keras_nodes.Step, inner: Any, path: str, scope: str) -> None:
-        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
+        kwargs = {k: v for k, v in step.kwargs.items() if k != "mask"}
+        given = [t for t in keras_nodes.flat((step.args, kwargs)) if keras_nodes.is_tensor(t)]
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
             self.values[id(tensor)] = self.values[id(argument)]

@@ -9,6 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from converter import advice
 from converter.errors import BadInput, Unsupported
 from converter.files import mask_calls, repairs, repairs_keras1, tf_ops
 from converter.files.keras_dialects import HARD_SIGMOID_V2
@@ -109,7 +110,9 @@ class ConfigTree:
             return None
         if name in NEVER or root_of(value.get("module", "keras")) in ROOTS or name in self.vetting.custom:
             return self._wrapped(value, where, depth)
-        self.reading.refuse(where, name, f"it comes from {value.get('module')!r}, which is never imported.")
+        inner = f"{where}/{name}" if isinstance(known, dict) else where
+        why = f"it comes from {value.get('module')!r}, which is never imported."
+        self.reading.refuse(inner, name, why, advice.GENERAL)
         return None
 
     def _wrapped(self, value: Layer, where: str, depth: int) -> Json:

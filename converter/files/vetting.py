@@ -89,7 +89,7 @@ class Vetting:
         if module is not None and root_of(module) not in ROOTS:
             self.reading.refuse(where, name, f"it comes from {module!r}, which is never imported.", advice.GENERAL)
             return False
-        if isinstance(module, str) and module.startswith((OPERATIONS, "keras.ops")):
+        if self._is_operation(layer):
             home = self.operation(name)
             if home is None or not self.rows.operation(name):
                 self.reading.refuse(where, name, NO_ROW, advice.of(name))
@@ -104,6 +104,13 @@ class Vetting:
             return False
         layer.update(module="keras.layers", registered_name=None)
         return self.known_layer(layer, where)
+
+    def _is_operation(self, layer: dict[str, Any]) -> bool:
+        """Whether an entry is an operation of keras.ops; an .h5 of Keras 3 does not tell, but every layer's config."""
+        name, module = layer["class_name"], layer.get("module")
+        if module is None:
+            return self.reading.major >= 3 and name != "InputLayer" and "trainable" not in layer["config"]
+        return isinstance(module, str) and module.startswith((OPERATIONS, "keras.ops"))
 
     def operation(self, name: str) -> str | None:
         """Where Keras keeps the operation of this name."""

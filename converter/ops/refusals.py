@@ -109,16 +109,16 @@ def same_size(option: Options, args: Sequence[Any]) -> Refusal | None:
 
 
 def one_dtype(option: Options, args: Sequence[Any]) -> Refusal | None:
-    """Concatenate: tensors of one dtype."""
-    if len({x.dtype for x in args if isinstance(x, Given)}) > 1:
+    """Concatenate: tensors of one dtype; a layer casts floats to its own."""
+    if len({_kind(x) for x in args if isinstance(x, Given)}) > 1:
         return Refusal("it concatenates different dtypes.", "Cast them to one dtype before.")
     return None
 
 
 def one_float(option: Options, args: Sequence[Any]) -> Refusal | None:
-    """Merging and arithmetic: dtypes that meet in one float."""
-    kinds = {x.dtype for x in args if isinstance(x, Given)}
-    if len(kinds) > 1 and sum(kind in FLOATS for kind in kinds) != 1:
+    """Merging: dtypes that meet in one float; a layer casts floats to its own."""
+    kinds = {_kind(x) for x in args if isinstance(x, Given)}
+    if len(kinds) > 1 and "float" not in kinds:
         return Refusal(f"it mixes the dtypes {', '.join(sorted(kinds))}.", "Cast them to one float dtype before.")
     return None
 
@@ -204,6 +204,10 @@ def plain_subscription(option: Options, args: Sequence[Any]) -> Refusal | None:
         if any(not (b is None or isinstance(b, int)) for b in bounds) or (bounds and (bounds[2] or 1) < 1):
             return Refusal(f"the subscription [{key!r}] has no mapping.", "Use positive steps and integer bounds.")
     return None
+
+
+def _kind(x: Given) -> str:
+    return "float" if x.dtype in FLOATS else x.dtype
 
 
 def _shape_of(value: Any) -> tuple[int, ...]:
