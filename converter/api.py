@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from converter import frameworks, proof, saving, sources, trained
+from converter import frameworks, proof, rows, saving, sources, trained
 from converter.conversion import Conversion, Placed, Turn, WeightMap, WeightMaps, output_names
 from converter.errors import UsageError
 from converter.files.outputs import Staged
@@ -104,9 +104,11 @@ def run(asked: Request, proving: Proving | None, output: Output | None = None) -
     _check(asked)
     if output is not None and output.path.suffix.lower() == ".onnx":
         asked = replace(asked, to="onnx")  # what is written is what is judged
+    from_file = isinstance(asked.model, (str, os.PathLike)) and sources.kind_of(asked.model) == "keras"
+    if from_file and asked.arch is None:
+        rows.preview(asked.model)
     frameworks.before_torch()
     frameworks.choose_keras()
-    from_file = isinstance(asked.model, (str, os.PathLike)) and sources.kind_of(asked.model) == "keras"
     with contextlib.ExitStack() as stack:
         worker = None
         if from_file and proving is not None:
