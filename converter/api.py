@@ -176,6 +176,7 @@ def _torch_to_keras(source: Source, layout: Layout, examples: Examples) -> Conve
     report = Report(
         source.name,
         "keras",
+        repairs=source.repairs,
         turns=[str(t) for t in turns],
         transposes=sum(node.op_type == "Transpose" for node in g.graph),
         warnings=proof.warnings_of(g.graph, source, written.weights),

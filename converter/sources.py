@@ -93,7 +93,7 @@ def check_arch(model: Any, arch: Any) -> None:
     if found in ("torch weights", "safetensors") and arch is None:
         raise UsageError(
             f"{model}: a file of weights holds no model. Pass --arch package.module:callable or --arch FILE.py:Class "
-            "(arch= in Python), which makes the nn.Module that the weights are of, and --input with the shape of its input."
+            "(arch= in Python), which makes the nn.Module of these weights, and --input with the shape of its input."
         )
     if found == "pt2" and arch is not None:
         raise UsageError(f"{model}: --arch goes with a file that holds weights only, and a .pt2 holds its model.")

@@ -166,8 +166,7 @@ def _check_kind(info: zipfile.ZipInfo, label: str) -> None:
     stored = info.compress_type == zipfile.ZIP_STORED
     if info.file_size != info.compress_size if stored else too_large(info.file_size, info.compress_size):
         raise BadInput(
-            f"{label}: {name} claims {info.file_size} bytes out of {info.compress_size}; "
-            "the zip is damaged or hostile."
+            f"{label}: {name} claims {info.file_size} bytes out of {info.compress_size}; the zip is damaged or hostile."
         )
 
 

@@ -70,7 +70,8 @@ def _array(file: IO[bytes], held: int, label: str) -> np.ndarray:
             f"{label}: claims the shape {shape} of {dtype}, {wanted} bytes, but {left} follow. The file is damaged."
         )
     try:
-        flat = np.frombuffer(bytearray(file.read(wanted)), dtype, math.prod(shape)) if wanted else np.empty(shape, dtype)
+        data = bytearray(file.read(wanted))
+        flat = np.frombuffer(data, dtype, math.prod(shape)) if wanted else np.empty(shape, dtype)
         return flat.reshape(shape, order="F" if fortran else "C")
     except (ValueError, OSError) as error:
         raise UsageError(f"{label}: the array cannot be read ({error}).") from error
@@ -90,7 +91,7 @@ def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], bool, Any]:
     except UsageError:
         raise
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, EOFError, OSError) as error:
-        raise UsageError(f"{label}: expected an array that numpy saved, but its header is damaged ({error}).") from error
+        raise UsageError(f"{label}: expected an array of numpy's, but its header is damaged ({error}).") from error
     if any(n < 0 for n in shape):
         raise UsageError(f"{label}: claims the shape {shape}; lengths are never negative. The file is damaged.")
     return tuple(int(n) for n in shape), bool(fortran), dtype

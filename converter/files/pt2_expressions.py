@@ -20,12 +20,27 @@ SYMBOL = re.compile(r"(?:s|u|zf|zuf)\d{1,6}")
 NUMBER = re.compile(r"-?\d{1,40}(\.\d{0,40})?(e[+-]?\d{1,3})?")
 WORDS = frozenset({"true", "false", "oo", "int_oo"})
 FLAGS = frozenset(
-    {"positive", "negative", "nonnegative", "nonpositive", "integer", "real", "finite", "nonzero", "zero", "extended_real"}
+    {"positive", "negative", "nonnegative", "nonpositive", "integer", "real", "finite", "nonzero", "zero"}
 )
 """What sympy's Symbol is told of a size."""
 FUNCTIONS = frozenset(
     {
-        *("Add", "Mul", "Pow", "Mod", "Max", "Min", "Abs", "floor", "ceiling", "And", "Or", "Not", "Integer", "Rational"),
+        *(
+            "Add",
+            "Mul",
+            "Pow",
+            "Mod",
+            "Max",
+            "Min",
+            "Abs",
+            "floor",
+            "ceiling",
+            "And",
+            "Or",
+            "Not",
+            "Integer",
+            "Rational",
+        ),
         *("Eq", "Ne", "Lt", "Le", "Gt", "Ge", "Equality", "Unequality", "LessThan", "GreaterThan"),
         *("StrictLessThan", "StrictGreaterThan", "FloorDiv", "CeilDiv", "CleanDiv", "PythonMod", "ModularIndexing"),
         *("Where", "PowByNatural", "FloatPow", "FloatTrueDiv", "IntTrueDiv", "TruncToFloat", "TruncToInt"),

@@ -21,18 +21,23 @@ from converter.files.pt2_values import ITEMSIZE, NAME, Json, Values
 
 ATEN = re.compile(r"torch\.ops\.aten\.([A-Za-z_]\w{0,100})\.(\w{1,100})", re.ASCII)
 FOREIGN = re.compile(r"torch\.ops(\.\w{1,200}){1,4}", re.ASCII)
+_BINARY = ("eq", "ne", "le", "ge", "lt", "gt", "mul", "add", "sub", "floordiv", "mod", "pow", "truediv", "and_", "or_")
+_OTHERS = ("neg", "pos", "lshift", "rshift")
+_SYMBOLIC = ("not", "int", "float", "ite", "max", "min", "sqrt", "sum")
 SIZES = frozenset(
     {
-        *(f"_operator.{n}" for n in "eq ne le ge lt gt neg pos mul add sub floordiv mod pow truediv and_ or_".split()),
-        *("_operator.lshift", "_operator.rshift", "math.trunc", "math.floor", "math.ceil"),
-        *(f"torch.sym_{n}" for n in "not int float ite max min sqrt sum".split()),
+        *(f"_operator.{name}" for name in (*_BINARY, *_OTHERS)),
+        *(f"torch.sym_{name}" for name in _SYMBOLIC),
+        *("math.trunc", "math.floor", "math.ceil"),
     }
 )
 """Functions of sizes, by the names that torch writes."""
 GROWING = frozenset({"_operator.pow", "_operator.lshift"})
 MAKERS = frozenset(
-    "zeros ones full empty rand randn randint randperm eye arange linspace new_zeros new_ones new_full new_empty "
-    "repeat tile empty_strided".split()
+    {
+        *("zeros", "ones", "full", "empty", "rand", "randn", "randint", "randperm", "eye", "arange", "linspace"),
+        *("new_zeros", "new_ones", "new_full", "new_empty", "repeat", "tile", "empty_strided"),
+    }
 )
 """Operations whose numbers say how much memory they take."""
 NEVER = frozenset({"from_file", "save"})
@@ -106,9 +111,11 @@ class _Vetting:
         user = [c for s, c in zip(inputs, claimed, strict=True) if next(iter(s)) in ("user_input", "constant_input")]
         returned = [s for s in outputs if "user_output" in s]
         if leaves != len(user) or count != len(returned) or leaves > MOST_INPUTS:
-            raise v.refuse("module_call_graph", f"the structure of {len(user)} inputs and {len(returned)} outputs", leaves)
-        names = call.get("forward_arg_names")
-        arguments = None if names is None else [v.name(n, "forward_arg_names") for n in v.rows(names, "forward_arg_names")]
+            wanted = f"the structure of {len(user)} inputs and {len(returned)} outputs"
+            raise v.refuse("module_call_graph", wanted, (leaves, count))
+        names, place = call.get("forward_arg_names"), "forward_arg_names"
+        arguments = None if names is None else [v.name(n, place) for n in v.rows(names, place)]
+        version = v.table(found.get("schema_version"), "schema_version")
         made = {
             "graph_module": {
                 "graph": graph,
@@ -134,8 +141,7 @@ class _Vetting:
             },
             "range_constraints": self.ranges(found.get("range_constraints")),
             "schema_version": {
-                part: v.whole(v.table(found.get("schema_version"), "schema_version").get(part), "schema_version", 0, 999)
-                for part in ("major", "minor")
+                part: v.whole(version.get(part), "schema_version", 0, 999) for part in ("major", "minor")
             },
             "verifiers": self.verifiers(found.get("verifiers")),
             "torch_version": v.word(found.get("torch_version", "<=2.4").replace("<=", ""), "torch_version"),
@@ -200,7 +206,7 @@ class _Vetting:
         }
 
     def keyword(self, label: Json, target: str, where: str) -> str:
-        """An argument's name: of an operation one that its schema is asked for, of a function of sizes pasted into code."""
+        """An argument's name: an operation's schema is asked for it, a function of sizes has it pasted into code."""
         if label == "" or (target not in SIZES and isinstance(label, str) and NAME.fullmatch(label)):
             return str(label)
         return self.values.name(label, where)
@@ -319,8 +325,8 @@ class _Vetting:
         if kind == "collections.defaultdict" and isinstance(context, dict):
             kind, context = "builtins.dict", json.dumps(context.get("dict_context"))  # its factory would be imported
         if kind not in CONTAINERS:
-            what = v.text(kind, where)[:200]
-            raise Unsupported([Item(where, what, "a class of the user's in the inputs or outputs is not read.", ADVICE)])
+            what, why = v.text(kind, where)[:200], "a class of the user's in the inputs or outputs is not read."
+            raise Unsupported([Item(where, what, why, ADVICE)])
         keys = json.loads(v.text(context, where))
         if kind in ("builtins.dict", "collections.OrderedDict"):
             keys = v.rows(keys, where)
@@ -331,7 +337,8 @@ class _Vetting:
         elif keys is not None:
             raise v.refuse(where, "no context", keys)
         made = [self._tree(child, where, plain_keys, depth + 1) for child in children]
-        return {"type": kind, "context": json.dumps(keys), "children_spec": [m for m, _ in made]}, sum(n for _, n in made)
+        spec = {"type": kind, "context": json.dumps(keys), "children_spec": [m for m, _ in made]}
+        return spec, sum(n for _, n in made)
 
     def call_structure(self, tree: Json) -> None:
         """(args, kwargs): a tuple of a tuple and a dict whose keys are names."""

@@ -1,4 +1,4 @@
-"""The values of a .pt2's model.json, each read by its type and built anew: names, numbers, sizes, devices, arguments."""
+"""The values of a .pt2's model.json, each read by its type and built anew: names, numbers, sizes, arguments."""
 
 from __future__ import annotations
 
@@ -19,8 +19,27 @@ WORD = re.compile(r"[\w .,:;/\-+@#]{0,200}")
 RESERVED = frozenset({"self", "torch", "math", "operator", "_operator", "pytree", "fx_pytree"})
 """Names of the text that torch.fx writes, besides those of Python."""
 ITEMSIZE = {
-    **{1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 2, 7: 4, 8: 8, 9: 4, 10: 8, 11: 16, 12: 1, 13: 2},
-    **{28: 2, 29: 1, 30: 1, 31: 1, 32: 1, 33: 1, 34: 4, 35: 8},
+    1: 1,
+    2: 1,
+    3: 2,
+    4: 4,
+    5: 8,
+    6: 2,
+    7: 4,
+    8: 8,
+    9: 4,
+    10: 8,
+    11: 16,
+    12: 1,
+    13: 2,
+    28: 2,
+    29: 1,
+    30: 1,
+    31: 1,
+    32: 1,
+    33: 1,
+    34: 4,
+    35: 8,
 }
 """torch's scalar types as the file numbers them, with their bytes."""
 DEVICES = frozenset({"cpu", "cuda", "mps", "xpu", "hpu", "npu"})

@@ -46,7 +46,7 @@ def recognise(path: Path) -> Format:
 
 
 def _by_content(path: Path, start: bytes) -> Format | None:
-    if start.startswith(HDF5_START) or _later_hdf5(path):
+    if start.startswith(HDF5_START) or (path.suffix.lower() in KERAS_ENDINGS and later_hdf5(path)):
         return "h5"
     if start.startswith(b"PK"):
         return _zipped(path)
@@ -57,9 +57,8 @@ def _by_content(path: Path, start: bytes) -> Format | None:
     return None
 
 
-def _later_hdf5(path: Path) -> bool:
-    if path.suffix.lower() not in KERAS_ENDINGS:
-        return False
+def later_hdf5(path: Path) -> bool:
+    """Whether HDF5 begins behind a block of the user's."""
     with path.open("rb") as file:
         size, offset = file.seek(0, os.SEEK_END), 512
         while offset < size and offset <= LATEST_BLOCK:
@@ -91,9 +90,8 @@ def _zipped(path: Path) -> Format | None:
 def _folder(path: Path) -> Exception:
     """What to say of a folder."""
     if (path / "saved_model.pb").exists():
-        return Unsupported(
-            [Item(str(path), "the SavedModel", "reading SavedModel folders is not there yet.", "Save it as .keras or .h5.")]
-        )
+        why = "reading SavedModel folders is not there yet."
+        return Unsupported([Item(str(path), "the SavedModel", why, "Save the model as .keras or .h5.")])
     if (path / "config.json").exists() and (path / "model.weights.h5").exists():
         return BadInput(f"{path}: Keras saved this model unzipped. Zip the folder's content into a .keras file.")
     return BadInput(f"{path}: expected {MODELS}; received a folder, which holds no SavedModel either.")

@@ -18,10 +18,27 @@ from converter.files.pt2_program import Program, walk_leaves
 from converter.files.pt2_values import Json
 
 DTYPES = {
-    **{1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64"},
-    **{9: "complex32", 10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16"},
-    **{29: "float8_e4m3fn", 30: "float8_e5m2", 31: "float8_e4m3fnuz", 32: "float8_e5m2fnuz", 33: "float8_e8m0fnu"},
-    **{34: "uint32", 35: "uint64"},
+    1: "uint8",
+    2: "int8",
+    3: "int16",
+    4: "int32",
+    5: "int64",
+    6: "float16",
+    7: "float32",
+    8: "float64",
+    9: "complex32",
+    10: "complex64",
+    11: "complex128",
+    12: "bool",
+    13: "bfloat16",
+    28: "uint16",
+    29: "float8_e4m3fn",
+    30: "float8_e5m2",
+    31: "float8_e4m3fnuz",
+    32: "float8_e5m2fnuz",
+    33: "float8_e8m0fnu",
+    34: "uint32",
+    35: "uint64",
 }
 """torch's scalar types as a .pt2 numbers them."""
 EXAMPLE = 2
@@ -97,7 +114,7 @@ def _sample_inputs(program: Program) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[list[BaseException]]:
-    """torch logs what went wrong with a traceback and goes on with another format: the error is kept, the log is not."""
+    """torch logs what went wrong with a traceback and tries another format: the error is kept, the log is not."""
     told: list[BaseException] = []
 
     def keep(record: logging.LogRecord) -> bool:
