@@ -79,14 +79,16 @@ def _vocabulary(value: ir.Value) -> int | None:
     return min(found) if found else None
 
 
-def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any]) -> list[str]:
-    """What the user should know: what losses expect, what compile() set, weights that are no numbers."""
+def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target: str = "torch") -> list[str]:
+    """What the user should know: what losses expect, what compile() set, weights that are no numbers.
+
+    The target's losses are named: PyTorch's take logits, Keras's take what comes out by default, ONNX has none."""
     lines = []
     for value in graph.outputs:
         node = value.producer()
         while node is not None and node.op_type in ("Transpose", "Identity", "Reshape") and node.inputs[0] is not None:
             node = node.inputs[0].producer()
-        if node is not None and node.op_type in ENDS:
+        if target == "torch" and node is not None and node.op_type in ENDS:
             name = node.metadata_props.get("kconvert.layer", "")
             lines.append(
                 f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, "
@@ -218,9 +220,7 @@ def _asked_again(
             return first
         with second_worker:
             try:
-                runner = second_worker.runner("keras source", backend=f"keras/{backend}")
-                second_worker.ready()
-                second = ask(runner)
+                second = ask(second_worker.runner("keras source"))
             except ConvertError as error:
                 notes.append(f"asked again with Keras on {name}, which failed: {error}")
                 return first
@@ -256,8 +256,7 @@ def _reference(source: Source, worker: Worker | None) -> Runner:
         model = source.model
         return torch_runner(model.module() if hasattr(model, "graph_signature") else model, name="torch source")
     if worker is not None:
-        info = worker.ready()
-        return worker.runner("keras source", backend=f"keras/{info.get('backend', '')}")
+        return worker.runner("keras source")
     from converter.verify.run_keras import keras_runner
 
     return replace(keras_runner(source.model), name="keras source")
