@@ -46,9 +46,11 @@ class Runner:
 
     `open64` makes the float64 callable when the judge needs it and the judge drops it right after, so that one float64
     copy is alive at a time; it raises NoFloat64 where there is none. `most64` bounds the input sets that are run so,
-    the smallest first (0: all). `open32` is given where the model computes in mixed precision: its float32 twin.
-    `policy` says what a source of another dtype than float32 computes in, `dtype` what most of a model does. `note`
-    tells, once it ran, what was run in the model's place. `close` is called when the judge has every answer.
+    the smallest first (0: all); a float64 answer that is off by less than `rounds64` is the rounding of the constants
+    that the graph was written with: it proves nothing, and is no fault. `open32` is given where the model computes in
+    mixed precision: its float32 twin. `policy` says what a source of another dtype than float32 computes in, `dtype`
+    what most of a model does. `note` tells, once it ran, what was run in the model's place. `close` is called when the
+    judge has every answer.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Runner:
     close: Callable[[], None] | None = None
     open32: Callable[[], RunFn] | None = None
     most64: int = 0
+    rounds64: float = 0.0
     policy: str = ""
     dtype: str = "float32"
     note: Callable[[], str] = lambda: ""
