@@ -79,14 +79,16 @@ def _vocabulary(value: ir.Value) -> int | None:
     return min(found) if found else None
 
 
-def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any]) -> list[str]:
-    """What the user should know: what losses expect, what compile() set, weights that are no numbers."""
+def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target: str = "torch") -> list[str]:
+    """What the user should know: what losses expect, what compile() set, weights that are no numbers.
+
+    The target's losses are named: PyTorch's take logits, Keras's take what comes out by default, ONNX has none."""
     lines = []
     for value in graph.outputs:
         node = value.producer()
         while node is not None and node.op_type in ("Transpose", "Identity", "Reshape") and node.inputs[0] is not None:
             node = node.inputs[0].producer()
-        if node is not None and node.op_type in ENDS:
+        if target == "torch" and node is not None and node.op_type in ENDS:
             name = node.metadata_props.get("kconvert.layer", "")
             lines.append(
                 f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, "
@@ -156,7 +158,7 @@ def prove(
             answer = error
         told: list[str] = []
         for backend in others:
-            if isinstance(answer, UsageError) or not (answer[0].passed and answer[0].proof):
+            if isinstance(answer, UsageError) or not answer[0].passed or _lacks_float64(answer[0]):
                 answer = _asked_again(answer, ask, source, told, reference.backend, backend)
     if isinstance(answer, UsageError):
         raise answer
@@ -181,7 +183,8 @@ def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
     """The rungs after the source, in the order of the road."""
     boundary = _boundary(made.turns)
     hops = []
-    hops.append(ort_runner(_written(made, folder), boundary=_boundary(made.onnx_turns)))
+    double = made.to == "onnx"
+    hops.append(ort_runner(_written(made, folder), boundary=_boundary(made.onnx_turns), double=double))
     if made.to == "torch":
         from converter.verify.run_torch import torch_runner
 
@@ -205,6 +208,11 @@ def _program(path: Path, boundary: Boundary) -> Runner:
 
     made = torch_runner(torch.export.load(path).module(), name=".pt2 file", boundary=boundary)
     return replace(made, open64=None, why_no_64="an exported program computes in the dtypes that it was traced with")
+
+
+def _lacks_float64(verdict: Verdict) -> bool:
+    """No proof, and for want of the reference's float64: another backend may have it."""
+    return not verdict.proof and bool(verdict.rungs) and bool(verdict.rungs[0].note)
 
 
 def _asked_again(
@@ -239,9 +247,7 @@ def _asked_again(
             return first
         with second_worker:
             try:
-                runner = second_worker.runner("keras source", backend=f"keras/{backend}")
-                second_worker.ready()
-                second = ask(runner)
+                second = ask(second_worker.runner("keras source"))
             except ConvertError as error:
                 notes.append(f"asked again with Keras on {name}, which failed: {error}")
                 return first
@@ -277,8 +283,7 @@ def _reference(source: Source, worker: Worker | None) -> Runner:
         model = source.model
         return torch_runner(model.module() if hasattr(model, "graph_signature") else model, name="torch source")
     if worker is not None:
-        info = worker.ready()
-        return worker.runner("keras source", backend=f"keras/{info.get('backend', '')}")
+        return worker.runner("keras source")
     from converter.verify.run_keras import keras_runner
 
     return replace(keras_runner(source.model), name="keras source")

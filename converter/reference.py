@@ -23,6 +23,7 @@ class FileReference:
         self.model = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args).model
         self.runner = keras_runner(self.model)
         self._run64: Any = None
+        self._twin: Any = None
 
     def run32(self, arrays: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
         """The float32 answer."""
@@ -36,11 +37,25 @@ class FileReference:
         answer: list[tuple[str, np.ndarray]] = self._run64(arrays)
         return answer
 
+    def run_twin(self, arrays: Sequence[np.ndarray]) -> list[tuple[str, np.ndarray]]:
+        """The answer of the float32 twin, where the model computes in mixed precision."""
+        if self._twin is None and self.runner.open32 is not None:
+            with frameworks.room_for(keras_size(self.model)):
+                self._twin = self.runner.open32()
+        answer: list[tuple[str, np.ndarray]] = self._twin(arrays)
+        return answer
+
     def info(self) -> dict[str, Any]:
         """What runs here."""
         import keras
 
-        return {"backend": keras.backend.backend(), "keras": keras.__version__}
+        return {
+            "backend": self.runner.backend,
+            "keras": keras.__version__,
+            "policy": self.runner.policy,
+            "mixed": self.runner.open32 is not None,
+            "dtype": self.runner.dtype,
+        }
 
 
 def open_file(path: str, arch: str | None = None, arch_args: dict[str, Any] | None = None) -> FileReference:

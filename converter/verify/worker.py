@@ -23,7 +23,7 @@ from typing import IO, Any, Protocol, Self
 import numpy as np
 
 from .. import errors
-from .compare import Array
+from .compare import Array, narrow, plain
 from .runner import Boundary, NoFloat64, Outputs, RunFn, Runner
 
 _RELAYED: dict[str, type[errors.ConvertError]] = {
@@ -47,9 +47,11 @@ class Worker:
     """A process that holds one model. It starts at once and loads while the caller works on; the first answer waits.
 
     `factory` is 'package.module:function'; called there with `kwargs` (JSON), it returns an object with
-    `run32(arrays) -> [(name, array)]`, and, where it has them, `run64(arrays)` (may raise NoFloat64) and `info()` (a
-    dict for the report). Use as a context manager, or call `close()`. With `fork` the process begins with what this one
-    has imported, which saves seconds; it is for a process that has computed nothing and started no thread.
+    `run32(arrays) -> [(name, array)]`, and, where it has them, `run64(arrays)` and `run_twin(arrays)`, the float32 twin
+    of a mixed-precision model (both may raise NoFloat64), and `info()`: a dict of `backend`, `policy`, `mixed`, `dtype`
+    and more for the report. Use as a context manager, or call `close()`. With `fork` the process
+    begins with what this one has imported, which saves seconds; it is for a process that has computed nothing and
+    started no thread.
     """
 
     def __init__(
@@ -90,14 +92,31 @@ class Worker:
         """The model's float64 answer; NoFloat64 where it has none."""
         return self._run("run64", arrays)
 
-    def runner(self, name: str, *, device: str = "cpu", backend: str = "", boundary: Boundary | None = None) -> Runner:
-        """This process as the judge's rung; closed by the judge when it has every answer."""
+    def run_twin(self, arrays: Sequence[Array]) -> Outputs:
+        """The answer of the model's float32 twin, where it computes in mixed precision."""
+        return self._run("run_twin", arrays)
+
+    def runner(self, name: str, *, device: str = "cpu", boundary: Boundary | None = None) -> Runner:
+        """This process as the judge's rung, once it is ready; closed by the judge when it has every answer."""
 
         def open64() -> RunFn:
             return self.run64
 
+        def open32() -> RunFn:
+            return self.run_twin
+
+        info = self.ready()
         return Runner(
-            name, self.run32, open64, device=device, backend=backend, boundary=boundary or Boundary(), close=self.close
+            name,
+            self.run32,
+            open64,
+            device=device,
+            backend=str(info.get("backend") or ""),
+            boundary=boundary or Boundary(),
+            close=self.close,
+            open32=open32 if info.get("mixed") else None,
+            policy=str(info.get("policy") or ""),
+            dtype=str(info.get("dtype") or "float32"),
         )
 
     def close(self) -> None:
@@ -124,10 +143,10 @@ class Worker:
             self._wait_ready()
             self._count += 1
             path = self._folder / f"in{self._count}.npz"
-            _save(path, list(arrays))
-            self._send({"do": what, "inputs": str(path)})
+            dtypes = _save(path, list(arrays))
+            self._send({"do": what, "inputs": str(path), "dtypes": dtypes})
             reply = self._receive()
-            outputs = _load(Path(reply["outputs"]))
+            outputs = _load(Path(reply["outputs"]), reply["dtypes"])
             return list(zip(reply["names"], outputs, strict=True))
 
     def _wait_ready(self) -> dict[str, Any]:
@@ -245,16 +264,18 @@ def _listen(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
     lines.put(None)
 
 
-def _save(path: Path, arrays: Sequence[Array]) -> None:
+def _save(path: Path, arrays: Sequence[Array]) -> list[str]:
+    """Write the arrays; their dtypes. An .npz has no bfloat16: its float32, which is exact, stands there."""
     with open(path, "wb") as stream:
-        np.savez(stream, *arrays)
+        np.savez(stream, *map(plain, arrays))
+    return [array.dtype.name for array in arrays]
 
 
-def _load(path: Path) -> list[Array]:
+def _load(path: Path, dtypes: Sequence[str]) -> list[Array]:
     with np.load(path, allow_pickle=False) as data:
         arrays = [data[f"arr_{index}"] for index in range(len(data.files))]
     path.unlink()
-    return arrays
+    return [narrow(array) if dtype == "bfloat16" else array for array, dtype in zip(arrays, dtypes, strict=True)]
 
 
 def _serve(commands: IO[str], replies: IO[str]) -> None:
@@ -282,9 +303,9 @@ def _serve(commands: IO[str], replies: IO[str]) -> None:
 def _answer(model: Any, command: dict[str, Any], path: Path) -> dict[str, Any]:
     if not hasattr(model, command["do"]):
         raise NoFloat64("the reference process has no float64 run")
-    outputs: Outputs = getattr(model, command["do"])(_load(Path(command["inputs"])))
-    _save(path, [array for _, array in outputs])
-    return {"names": [name for name, _ in outputs], "outputs": str(path)}
+    outputs: Outputs = getattr(model, command["do"])(_load(Path(command["inputs"]), command["dtypes"]))
+    dtypes = _save(path, [array for _, array in outputs])
+    return {"names": [name for name, _ in outputs], "outputs": str(path), "dtypes": dtypes}
 
 
 def main() -> None:
