@@ -9,13 +9,13 @@ from typing import Any, Literal, NamedTuple
 
 from converter import frameworks, proof, sources
 from converter.conversion import Conversion, Turn, WeightMap, WeightMaps
-from converter.errors import UsageError
+from converter.dropped import dropped_of
 from converter.report import Report
+from converter.request import check
 from converter.saving import keras_files, onnx_files, torch_files
 from converter.sources import Source
 
 Layout = Literal["native", "source"]
-TARGETS = ("torch", "keras", "onnx")
 
 
 class Examples(NamedTuple):
@@ -31,7 +31,7 @@ def convert(
     to: str,
     *,
     layout: Layout = "native",
-    inputs: Mapping[str, Any] | Sequence[Any] | None = None,
+    inputs: Any = None,
     example_inputs: Sequence[Any] | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
     dynamic: Any = None,
@@ -49,7 +49,8 @@ def convert(
         to: "torch", "keras" or "onnx".
         layout: "native" turns inputs and outputs of rank 4 and 5 into the target's axis order where their channel axis
             is that of a spatial layer; "source" leaves every input and output as the source has it.
-        inputs: arrays to verify with, in the order of the model's inputs or by their names; random ones else.
+        inputs: arrays to verify with, in the order of the model's inputs or by their names, or the array of a single
+            input; random ones else.
         example_inputs: tensors that an nn.Module is traced with; the first axis is the batch.
         example_kwargs: the same for its keyword arguments; they become inputs in the order of the module's signature.
         dynamic: torch.export's dynamic_shapes, in the place of a batch of any size.
@@ -63,12 +64,20 @@ def convert(
     Raises:
         UsageError, Unsupported (all reasons at once, before anything is built), BadInput.
     """
-    if to not in TARGETS:
-        raise UsageError(f"to: expected one of {', '.join(TARGETS)}, received {to!r}.")
-    if layout not in ("native", "source"):
-        raise UsageError(f"layout: expected 'native' or 'source', received {layout!r}.")
-    if sources.kind_of(model) == to:
-        raise UsageError(f"The model is {to} already; expected another target.")
+    check(
+        model,
+        to,
+        layout=layout,
+        device=device,
+        inputs=inputs,
+        example_inputs=example_inputs,
+        example_kwargs=example_kwargs,
+        dynamic=dynamic,
+        arch=arch,
+        arch_args=arch_args,
+        verify=verify,
+        seed=seed,
+    )
     frameworks.before_torch()
     frameworks.choose_keras()
     from_file = isinstance(model, (str, os.PathLike)) and sources.kind_of(model) == "keras"
@@ -78,6 +87,8 @@ def convert(
         build = _keras_to_torch if to == "torch" else _torch_to_keras if to == "keras" else _to_onnx
         with frameworks.room_for(source.layers):
             made = build(source, layout, Examples(example_inputs, example_kwargs, dynamic))
+            made.report.dropped = dropped_of(source.model, source.compiled)
+            made.report.sign(source.path)
             if verify:
                 proof.prove(made, source, worker, inputs=inputs, device=device, seed=seed, progress=progress)
     finally:
@@ -109,10 +120,10 @@ def _keras_to_torch(source: Source, layout: Layout, examples: Examples) -> Conve
     report = Report(
         source.name,
         "torch",
-        repairs=source.repairs,
+        repairs=list(source.repairs),
         turns=[str(t) for t in turns],
         transposes=sum(node.op_type == "Transpose" for node in g.graph),
-        warnings=proof.warnings_of(g.graph, source, written.weights),
+        warnings=proof.warnings_of(g.graph, written.weights, "torch"),
         notes=captured.notes,
     )
     made = Conversion("torch", written.text, maps, report, turns)
@@ -144,8 +155,9 @@ def _to_onnx(source: Source, layout: Layout, examples: Examples) -> Conversion:
     layouts.settle(g, "source")
     flatten.absorb(g)
     padding.fold(g)
-    warnings = proof.warnings_of(g.graph, source, [])
-    made = Conversion("onnx", "", WeightMaps(), Report(source.name, "onnx", repairs=source.repairs, warnings=warnings))
+    warnings = proof.warnings_of(g.graph, [], "onnx")
+    report = Report(source.name, "onnx", repairs=list(source.repairs), warnings=warnings)
+    made = Conversion("onnx", "", WeightMaps(), report)
     made.make_onnx = lambda: onnx_model.proto(g)
     made.save_onnx = lambda path, beside: onnx_model.save(g, path, beside)
     made.large = onnx_model.size(g) >= onnx_model.LIMIT
@@ -178,7 +190,7 @@ def _torch_to_keras(source: Source, layout: Layout, examples: Examples) -> Conve
         "keras",
         turns=[str(t) for t in turns],
         transposes=sum(node.op_type == "Transpose" for node in g.graph),
-        warnings=proof.warnings_of(g.graph, source, written.weights),
+        warnings=proof.warnings_of(g.graph, written.weights, "keras"),
         notes=[*captured.notes, *written.notes],
     )
     made = Conversion("keras", written.text, maps, report, turns)

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from converter.report import Report
+from converter.request import check_output
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,7 @@ class Conversion:
 
     def save(self, path: Any, *, force: bool = False) -> list[Any]:
         """Write to a file (.py, .pt2, .onnx, .keras) or a directory; returns the paths that were written."""
+        check_output(path, self.to)
         if self.write is None:
             raise ValueError("this conversion holds nothing to save")
         return self.write(path, force)

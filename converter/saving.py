@@ -22,7 +22,7 @@ FILES = (".py", ".pt2", ".onnx", ".keras")
 
 
 def torch_files(made: Conversion, state: Sequence[tuple[str, np.ndarray]], path: Any, force: bool) -> list[Path]:
-    """`net.py` with net.safetensors beside it, `net.pt2`, `net.onnx`, or a directory with model.py and its report."""
+    """`net.py` and `net.safetensors` by the name of either, `net.pt2`, `net.onnx`, or a directory and its report."""
     where = Path(path)
     kind = where.suffix.lower()
     if kind == ".pt2":
@@ -32,7 +32,8 @@ def torch_files(made: Conversion, state: Sequence[tuple[str, np.ndarray]], path:
     if kind == ".keras":
         raise UsageError(f"{where}: a PyTorch model is written as .py, .pt2 or .onnx, or into a directory.")
     files: dict[Path, Write] = {}
-    source, folder = (where, None) if kind == ".py" else (where / "model.py", where)
+    pair = kind in (".py", ".safetensors")
+    source, folder = (where.with_suffix(".py"), None) if pair else (where / "model.py", where)
     files[source] = lambda p: _text(p, made.source)
     files[source.with_suffix(".safetensors")] = lambda p: save_tensors(p, state)
     if folder is not None:
@@ -90,8 +91,8 @@ def default_output(name: str, to: str, folder: Path) -> Path:
 def files_of(output: Path, to: str) -> list[Path]:
     """The files that an output stands for."""
     kind = output.suffix.lower()
-    if kind == ".py":
-        return [output, output.with_suffix(".safetensors")]
+    if kind in (".py", ".safetensors"):
+        return [output.with_suffix(".py"), output.with_suffix(".safetensors")]
     if kind in FILES:
         return [output, output.with_suffix(".py")] if kind == ".keras" else [output]
     names = {"torch": ["model.py", "model.safetensors"], "keras": ["model.keras", "model.py"], "onnx": ["model.onnx"]}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from converter.errors import BadInput, UsageError
+from converter.report import Remark
 
 KERAS_FILES = (".keras", ".h5", ".hdf5", ".hdf", ".he5")
 TORCH_FILES = (".pt2",)
@@ -24,7 +25,7 @@ class Source:
     model: Any
     name: str
     path: Path | None = None
-    repairs: list[str] = field(default_factory=list)
+    repairs: Sequence[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     compiled: dict[str, str] = field(default_factory=dict)
     arch: Any = None
@@ -118,7 +119,7 @@ def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
 
     made = importable(arch) if isinstance(arch, str) else arch
     file = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args)
-    repairs = [f"{r.where}: {r.text}" if r.where else r.text for r in file.repairs]
+    repairs = [Remark(r.where, r.text) for r in file.repairs]
     return Source("keras", file.model, path.stem, path, repairs, file.names, file.compiled, arch, arch_args)
 
 
