@@ -123,7 +123,7 @@ def _keras_to_torch(source: Source, layout: Layout, examples: Examples) -> Conve
         repairs=list(source.repairs),
         turns=[str(t) for t in turns],
         transposes=sum(node.op_type == "Transpose" for node in g.graph),
-        warnings=proof.warnings_of(g.graph, written.weights, "torch"),
+        warnings=proof.warnings_of(g.graph, source, written.weights),
         notes=captured.notes,
     )
     made = Conversion("torch", written.text, maps, report, turns)
@@ -155,7 +155,7 @@ def _to_onnx(source: Source, layout: Layout, examples: Examples) -> Conversion:
     layouts.settle(g, "source")
     flatten.absorb(g)
     padding.fold(g)
-    warnings = proof.warnings_of(g.graph, [], "onnx")
+    warnings = proof.warnings_of(g.graph, source, [], "onnx")
     report = Report(source.name, "onnx", repairs=list(source.repairs), warnings=warnings)
     made = Conversion("onnx", "", WeightMaps(), report)
     made.make_onnx = lambda: onnx_model.proto(g)
@@ -190,7 +190,7 @@ def _torch_to_keras(source: Source, layout: Layout, examples: Examples) -> Conve
         "keras",
         turns=[str(t) for t in turns],
         transposes=sum(node.op_type == "Transpose" for node in g.graph),
-        warnings=proof.warnings_of(g.graph, written.weights, "keras"),
+        warnings=proof.warnings_of(g.graph, source, written.weights, "keras"),
         notes=[*captured.notes, *written.notes],
     )
     made = Conversion("keras", written.text, maps, report, turns)

@@ -178,7 +178,8 @@ def _hint(spec: Spec, array: np.ndarray) -> str:
 
 
 def _cast(spec: Spec, array: np.ndarray) -> np.ndarray:
-    cast = array.astype(spec.dtype, copy=False)
+    with np.errstate(over="ignore"):
+        cast = array.astype(spec.dtype, copy=False)
     if array.dtype.kind == "f" and cast.dtype.kind == "f" and (np.isinf(cast) & np.isfinite(array)).any():
         raise UsageError(f"inputs: {spec.name} holds numbers that {spec.dtype} cannot: {_seen(array)}.")
     return np.ascontiguousarray(cast) if cast.ndim else cast

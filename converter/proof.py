@@ -79,14 +79,16 @@ def _vocabulary(value: ir.Value) -> int | None:
     return min(found) if found else None
 
 
-def warnings_of(graph: ir.Graph, weights: Sequence[Any], to: str) -> list[str]:
-    """What the user should know: what the target's losses expect, weights that are no numbers."""
+def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target: str = "torch") -> list[str]:
+    """What the user should know: what losses expect, weights that are no numbers.
+
+    The target's losses are named: PyTorch's take logits, Keras's take what comes out by default, ONNX has none."""
     lines = []
-    for value in graph.outputs if to == "torch" else ():
+    for value in graph.outputs:
         node = value.producer()
         while node is not None and node.op_type in ("Transpose", "Identity", "Reshape") and node.inputs[0] is not None:
             node = node.inputs[0].producer()
-        if node is not None and node.op_type in ENDS:
+        if target == "torch" and node is not None and node.op_type in ENDS:
             name = node.metadata_props.get("kconvert.layer", "")
             lines.append(
                 f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, "
