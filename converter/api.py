@@ -11,17 +11,17 @@ from typing import Any, Literal, NamedTuple
 
 from converter import frameworks, proof, rows, saving, sources, trained
 from converter.conversion import Conversion, Placed, Turn, WeightMap, WeightMaps, output_names
-from converter.errors import UsageError
+from converter.dropped import dropped_of
 from converter.files.outputs import Staged
 from converter.graph import flatten, padding
 from converter.graph import layout as layouts
 from converter.graph.duplicate import duplicate
 from converter.graph.graph import GraphBuilder
 from converter.report import Report
+from converter.request import check
 from converter.sources import Source
 
 Layout = Literal["native", "source"]
-TARGETS = ("torch", "keras", "onnx")
 
 
 class Examples(NamedTuple):
@@ -37,7 +37,7 @@ def convert(
     to: str,
     *,
     layout: Layout = "native",
-    inputs: Mapping[str, Any] | Sequence[Any] | None = None,
+    inputs: Any = None,
     example_inputs: Sequence[Any] | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
     dynamic: Any = None,
@@ -55,7 +55,8 @@ def convert(
         to: "torch", "keras" or "onnx".
         layout: "native" turns inputs and outputs of rank 4 and 5 into the target's axis order where their channel axis
             is that of a spatial layer; "source" leaves every input and output as the source has it.
-        inputs: arrays to verify with, in the order of the model's inputs or by their names; random ones else.
+        inputs: arrays to verify with, in the order of the model's inputs or by their names, or the array of a single
+            input; random ones else.
         example_inputs: tensors that an nn.Module is traced with; the first axis is the batch.
         example_kwargs: the same for its keyword arguments; they become inputs in the order of the module's signature.
         dynamic: torch.export's dynamic_shapes, in the place of a batch of any size.
@@ -69,14 +70,28 @@ def convert(
     Raises:
         UsageError, Unsupported (all reasons at once, before anything is built), BadInput.
     """
+    check(
+        model,
+        to,
+        layout=layout,
+        device=device,
+        inputs=inputs,
+        example_inputs=example_inputs,
+        example_kwargs=example_kwargs,
+        dynamic=dynamic,
+        arch=arch,
+        arch_args=arch_args,
+        verify=verify,
+        seed=seed,
+    )
     return run(
-        Request(model, to, layout, Examples(example_inputs, example_kwargs, dynamic), arch, arch_args),
+        Asked(model, to, layout, Examples(example_inputs, example_kwargs, dynamic), arch, arch_args),
         Proving(inputs, device, seed, progress) if verify else None,
     )
 
 
 @dataclass(frozen=True)
-class Request:
+class Asked:
     """What is converted, to what, and how."""
 
     model: Any
@@ -99,9 +114,8 @@ class Proving:
     """The process is ours and has computed nothing yet: the reference may be a copy of it."""
 
 
-def run(asked: Request, proving: Proving | None, output: Output | None = None) -> Conversion:
+def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> Conversion:
     """Read, capture, settle, build, judge; with an `output` write the files first, and judge what they hold."""
-    _check(asked)
     if output is not None and output.path.suffix.lower() == ".onnx":
         asked = replace(asked, to="onnx")  # what is written is what is judged
     from_file = isinstance(asked.model, (str, os.PathLike)) and sources.kind_of(asked.model) == "keras"
@@ -120,6 +134,8 @@ def run(asked: Request, proving: Proving | None, output: Output | None = None) -
         source = sources.read(asked.model, asked.arch, asked.arch_args)
         stack.enter_context(frameworks.room_for(source.layers))
         made = _made(source, asked)
+        if output is not None:
+            output.made = made
         staged = stack.enter_context(Staged(output.force)) if output is not None else None
         if output is not None and staged is not None:
             saving.stage(made, output.path, staged)
@@ -144,18 +160,11 @@ class Output:
     force: bool = False
     wanted: Callable[[Report], bool] = lambda report: report.passed is not False
     paths: list[Path] = field(default_factory=list)
+    made: Conversion | None = None
+    """The conversion, as soon as there is one: what failed later has a report too."""
 
 
-def _check(asked: Request) -> None:
-    if asked.to not in TARGETS:
-        raise UsageError(f"to: expected one of {', '.join(TARGETS)}, received {asked.to!r}.")
-    if asked.layout not in ("native", "source"):
-        raise UsageError(f"layout: expected 'native' or 'source', received {asked.layout!r}.")
-    if sources.kind_of(asked.model) == asked.to:
-        raise UsageError(f"The model is {asked.to} already; expected another target.")
-
-
-def _made(source: Source, asked: Request) -> Conversion:
+def _made(source: Source, asked: Asked) -> Conversion:
     """The conversion, nothing verified yet."""
     captured = _captured(source, asked.examples)
     g = captured.graph
@@ -166,7 +175,8 @@ def _made(source: Source, asked: Request) -> Conversion:
     report = Report(
         source.name,
         asked.to,
-        repairs=source.repairs,
+        repairs=list(source.repairs),
+        dropped=dropped_of(source.model, source.compiled),
         notes=list(captured.notes),
         trainable={"source": trained.of_source(source), "target": None, "why": []},
     )
@@ -182,7 +192,8 @@ def _made(source: Source, asked: Request) -> Conversion:
         made.make_model = lambda: made.onnx
     report.turns = [str(turn) for turn in made.turns]
     report.transposes = sum(node.op_type == "Transpose" for node in (plain if asked.to == "onnx" else g).graph)
-    report.warnings = proof.warnings_of(g.graph, source, written)
+    report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
+    report.sign(source.path)
     made.weights = [Placed(w.key, w.data, w.origin) for w in written]
     if made.to != "onnx":
         trained.explain(report, source, {w.origin.path for w in made.weights if w.origin is not None})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter import frameworks
+from converter import frameworks, given
 from converter.conversion import Conversion, Turn
 from converter.errors import ConvertError, UsageError
 from converter.graph.graph import dims
@@ -80,7 +80,7 @@ def _vocabulary(value: ir.Value) -> int | None:
 
 
 def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target: str = "torch") -> list[str]:
-    """What the user should know: what losses expect, what compile() set, weights that are no numbers.
+    """What the user should know: what losses expect, weights that are no numbers.
 
     The target's losses are named: PyTorch's take logits, Keras's take what comes out by default, ONNX has none."""
     lines = []
@@ -94,9 +94,6 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target:
                 f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, "
                 "binary_cross_entropy_with_logits) expect the logits before it"
             )
-    if source.compiled:
-        named = ", ".join(f"{key} {value}" for key, value in source.compiled.items())
-        lines.append(f"compile() had set {named}: this is not converted")
     for weight in weights:
         if weight.data.dtype.kind == "f" and not np.isfinite(weight.data).all():
             count = int(np.size(weight.data) - np.count_nonzero(np.isfinite(weight.data)))
@@ -129,7 +126,7 @@ def prove(
     source: Source,
     worker: Worker | None,
     *,
-    inputs: Mapping[str, Any] | Sequence[Any] | None,
+    inputs: Any,
     device: str,
     seed: int,
     progress: Callable[[str], None] = lambda text: None,
@@ -137,13 +134,13 @@ def prove(
     """Judge a conversion and put what was found into its report."""
     evidence: Evidence = made.evidence
     reference = _reference(source, worker)
-    given = None if inputs is None else _given(evidence.specs, inputs)
+    own = None if inputs is None else _given(evidence.specs, inputs)
     weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
 
     shown: list[InputSet] = []
 
     def ask(runner: Runner) -> Found:
-        sets, refused = (given, []) if given is not None else fitting_inputs(evidence.specs, seed, runner.refuses)
+        sets, refused = (own, []) if own is not None else fitting_inputs(evidence.specs, seed, runner.refuses)
         hops = _hops(made, device, Path(folder))
         shown[:] = sets[:1]
         return judge(runner, hops, sets, seed=seed, weights=weights, progress=progress), refused
@@ -171,12 +168,15 @@ def prove(
         repairs=before.repairs,
         turns=before.turns,
         transposes=_counted(made, shown, before.transposes) if made.to == "torch" else before.transposes,
+        dropped=before.dropped,
+        trainable=before.trainable,
         warnings=before.warnings,
         notes=[*before.notes, *notes],
-        versions=versions(),
+        versions=before.versions,
+        sha256=before.sha256,
         seed=seed,
+        policy=before.policy,
     )
-    made.report.trainable = before.trainable
 
 
 def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
@@ -263,19 +263,6 @@ def _asked_again(
     return second
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that took part."""
-    from importlib import metadata
-
-    found = {}
-    for name in ("kconvert", "keras", "torch", "tensorflow", "onnx", "onnx-ir", "onnxruntime", "numpy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _reference(source: Source, worker: Worker | None) -> Runner:
     if source.kind == "torch":
         from converter.verify.run_torch import torch_runner
@@ -289,19 +276,9 @@ def _reference(source: Source, worker: Worker | None) -> Runner:
     return replace(keras_runner(source.model), name="keras source")
 
 
-def _given(specs: list[InputSpec], inputs: Mapping[str, Any] | Sequence[Any]) -> list[InputSet]:
+def _given(specs: list[InputSpec], inputs: Any) -> list[InputSet]:
     """The user's own inputs, and the same back to front."""
-    names = [spec.name for spec in specs]
-    if isinstance(inputs, Mapping):
-        missing = [name for name in names if name not in inputs]
-        if missing:
-            raise UsageError(f"inputs: expected arrays named {', '.join(names)}; {', '.join(missing)} missing.")
-        arrays = [inputs[name] for name in names]
-    else:
-        arrays = list(inputs)
-    if len(arrays) != len(specs):
-        raise UsageError(f"inputs: expected {len(specs)} arrays ({', '.join(names)}), received {len(arrays)}.")
-    cast = [np.asarray(a).astype(s.dtype, copy=False) for a, s in zip(arrays, specs, strict=True)]
+    cast = given.match(specs, inputs)
     return [given_inputs(cast), given_inputs([np.flip(a, 0).copy() for a in cast], "given, reversed")]
 
 

@@ -9,19 +9,12 @@ from typing import Any
 from converter import frameworks
 from converter.build.names import file_stem
 from converter.conversion import Conversion
-from converter.errors import UsageError
 from converter.files.keras_archive import without_dates
 from converter.files.outputs import Staged, Write
 from converter.files.tensors import save_tensors
 from converter.proof import target_specs
 from converter.report import Report
-
-FILES = {
-    "torch": (".py", ".safetensors", ".pt2", ".onnx"),
-    "keras": (".keras", ".onnx"),
-    "onnx": (".onnx",),
-}
-"""Endings of -o that name a file, for each target; the first one is that of a directory's main file."""
+from converter.request import FILES, check_output
 
 
 def save(made: Conversion, path: Any, force: bool) -> list[Path]:
@@ -34,7 +27,8 @@ def save(made: Conversion, path: Any, force: bool) -> list[Path]:
 
 
 def stage(made: Conversion, where: Path, staged: Staged) -> None:
-    """Write the model's files beside their places; from now on `made.model` is what they hold."""
+    """Write the model's files beside their places, and note where they stand."""
+    check_output(where, made.to)
     files = _files(made, where, staged)
     staged.write(files)
     made.written = {path.suffix: staged.at(path) for path in files}
@@ -80,21 +74,13 @@ def _files(made: Conversion, where: Path, staged: Staged) -> dict[Path, Write]:
         return _onnx(made, where if kind == ".onnx" else where / "model.onnx", staged)
     if made.to == "torch":
         source = where.with_suffix(".py") if kind in (".py", ".safetensors") else where / "model.py"
-        _not_another(made, kind, where)
         files[source] = lambda p: _text(p, made.source)
         files[source.with_suffix(".safetensors")] = lambda p: save_tensors(p, made.arrays())
         return files
-    _not_another(made, kind, where)
     model = where if kind == ".keras" else where / "model.keras"
     files[model] = lambda p: _keras(made, p)
     files[model.with_suffix(".py")] = lambda p: _text(p, made.source)
     return files
-
-
-def _not_another(made: Conversion, kind: str, where: Path) -> None:
-    if kind in {ending for endings in FILES.values() for ending in endings} - set(FILES[made.to]):
-        known = ", ".join(FILES[made.to])
-        raise UsageError(f"{where}: a model of {made.to} is written as {known}, or into a directory.")
 
 
 def _onnx(made: Conversion, where: Path, staged: Staged) -> dict[Path, Write]:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from typing import Any, Literal
 from converter import frameworks
 from converter.errors import UsageError
 from converter.files.recognise import recognise
+from converter.report import Remark
 
 KINDS: dict[str, Literal["keras", "torch"]] = {
     "keras": "keras",
@@ -33,7 +34,7 @@ class Source:
     model: Any
     name: str
     path: Path | None = None
-    repairs: list[str] = field(default_factory=list)
+    repairs: Sequence[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     compiled: dict[str, str] = field(default_factory=dict)
     arch: Any = None
@@ -170,7 +171,7 @@ def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
     from converter.files.keras_files import read_keras
 
     file = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args)
-    repairs = [f"{r.where}: {r.text}" if r.where else r.text for r in file.repairs]
+    repairs = [Remark(r.where, r.text) for r in file.repairs]
     return Source("keras", file.model, path.stem, path, repairs, file.names, file.compiled, arch, arch_args)
 
 
