@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -95,14 +96,26 @@ def importable(spec: str) -> Callable[..., Any]:
         found = importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--arch {spec!r} cannot be imported: {error}.") from error
+    except Exception as error:  # whatever the user's code raises when it is imported
+        raise UsageError(f"--arch {spec!r} cannot be imported: {_told(error)}.") from error
     if not callable(found):
         raise UsageError(
             f"--arch {spec!r}: expected a callable that returns the model, received {type(found).__name__}."
         )
-    made: Callable[..., Any] = found
+
+    def made(**arguments: Any) -> Any:
+        try:
+            return found(**arguments)
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"--arch {spec!r} was called with {arguments} and raised {_told(error)}.") from error
+
     return made
+
+
+def _told(error: BaseException) -> str:
+    """An error of the user's code: its class, its message, and the line that raised it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
 def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
