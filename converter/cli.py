@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.errors import BadInput, ConvertError, NotEquivalent, UsageError
+from converter.errors import BadInput, ConvertError, NotEquivalent, Unsupported, UsageError
 
 if TYPE_CHECKING:
-    from converter.conversion import Conversion
+    from converter.report import Report
 
 INTERNAL = 70
 STOPPED = 130
+Say = Callable[[str], None]
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -75,35 +76,30 @@ def convert(model: Path, to: str, output: Path | None, reports: tuple[Path, ...]
     from converter.streams import quiet
 
     asked = _checked(model, to, output, reports, options)
-    made: Conversion | None = None
+    seen: list[Report] = []
     written: list[Path] = []
     failure: Exception | None = None
     try:
         check_places(reports)
         with quiet(progress=not options["quiet"]) as say:
-            made, where = _converted(model, to, output, {**options, **asked}, say)
-            _judged(made, bool(options["require_proof"]))
-            if made.report.exit_code in (None, 0) or options["keep_going"]:
-                written = list(made.save(where, force=bool(options["force"])))
+            written = _converted(model, to, output, {**options, **asked}, seen.append, say)
     except Exception as error:  # noqa: BLE001  it is raised again when the reports are written
         failure = error
-    if made is not None:
-        report = made.report
-        if failure is not None:
-            report.fail(failure)
-    elif failure is not None:
+    if failure is not None and not seen:
         known = sha256_of(model) if reports else ""
-        report = Report.of_failure(model.stem, to, failure, seed=options["seed"], sha256=known)
+        seen.append(Report.of_failure(model.stem, to, failure, seed=options["seed"], sha256=known))
+    elif failure is not None:
+        seen[-1].fail(failure)
     try:
-        written += write_reports(report, reports)
+        written += write_reports(seen[-1], reports)
     except ConvertError as error:
         if failure is None:
             raise
         click.echo(f"kconvert: {error}", err=True)
     if failure is not None:
         raise failure
-    _show(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
-    return int(report.to_dict()["exit_code"])
+    _show(seen[-1], written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
+    return int(seen[-1].to_dict()["exit_code"])
 
 
 @click.command(context_settings=SETTINGS)
@@ -164,7 +160,7 @@ def _checked(
         raise UsageError("-q and -v exclude each other.")
     arch_args = request.arch_args_of(options["arch_args"])
     shapes = [request.shape_of(text) for text in options["shapes"]]
-    with suppress(BadInput):  # the options are valid and the file is not: the conversion says so, and the reports do
+    with suppress(BadInput, Unsupported):  # of the file, not of the options: the conversion says so, and the reports
         request.check(
             model,
             to,
@@ -185,15 +181,17 @@ def _checked(
 
 
 def _converted(
-    model: Path, to: str, output: Path | None, options: dict[str, Any], say: Callable[[str], None]
-) -> tuple[Conversion, Path]:
-    """The conversion, and where it is to be written; nothing is."""
-    _own_process()
+    model: Path, to: str, output: Path | None, options: dict[str, Any], seen: Callable[[Report], None], say: Say
+) -> list[Path]:
+    """Convert, judge and write; `seen` is shown the report before anything takes its place."""
+    from converter.files.arrays import read_arrays
+
+    _own_process(options["arch"] is not None)
     if not model.exists():
         raise BadInput(f"{model}: no such file. Check the path.")
-    given = None if options["inputs"] is None else read_inputs(options["inputs"])
+    given = None if options["inputs"] is None else read_arrays(options["inputs"])
 
-    from converter.api import convert as convert_model
+    from converter.api import Examples, Output, Proving, Request, run
     from converter.files.outputs import check_free
     from converter.request import check_apart
     from converter.saving import default_output, files_of
@@ -201,25 +199,22 @@ def _converted(
     where = output or default_output(model.stem, to, Path())
     check_apart(files_of(where, to), _files_read(model, options))
     check_free(files_of(where, to), bool(options["force"]))
-    made = convert_model(
-        model,
-        to,
-        layout=options["layout"],
-        inputs=given,
-        example_inputs=_examples(options["shapes"]),
-        arch=options["arch"],
-        arch_args=options["arch_args"],
-        verify=not options["no_verify"],
-        device=options["device"],
-        seed=options["seed"],
-        progress=say,
-    )
-    return made, where
+    examples = Examples(_examples(options["shapes"]))
+    asked = Request(model, to, options["layout"], examples, options["arch"], options["arch_args"])
+    proving = Proving(given, options["device"], options["seed"], say, own=True)
+
+    def wanted(report: Report) -> bool:
+        _judge(report, bool(options["require_proof"]))
+        seen(report)
+        return not report.exit_code or bool(options["keep_going"])
+
+    where_to = Output(where, bool(options["force"]), wanted)
+    run(asked, None if options["no_verify"] else proving, where_to)
+    return where_to.paths
 
 
-def _judged(made: Conversion, require_proof: bool) -> None:
+def _judge(report: Report, require_proof: bool) -> None:
     """Give the report the exit code that the verdict and --require-proof come to."""
-    report = made.report
     if report.passed is False:
         report.exit_code = NotEquivalent.exit_code
     elif require_proof and not report.proven:
@@ -228,12 +223,17 @@ def _judged(made: Conversion, require_proof: bool) -> None:
         report.error = f"A proof was required, and {why}."
 
 
-def _own_process() -> None:
+def _own_process(arch: bool) -> None:
     """This process is ours: Keras runs on torch, which is imported anyway, and nobody chats."""
     import warnings
 
+    from converter import frameworks
+
     os.environ.setdefault("KERAS_BACKEND", "torch")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.update(frameworks.calm())
+    if not arch:
+        frameworks.hide_others(os.environ["KERAS_BACKEND"])
     warnings.simplefilter("ignore")
 
 
@@ -242,22 +242,6 @@ def _files_read(model: Path, options: dict[str, Any]) -> list[Path]:
     found = [model, *([options["inputs"]] if options["inputs"] else [])]
     code = (options["arch"] or "").rpartition(":")[0]
     return [*found, Path(code)] if code.endswith(".py") else found
-
-
-def read_inputs(path: Path) -> Any:
-    """The arrays of an .npz by their names, or the one of an .npy; nothing in them is unpickled."""
-    from zipfile import BadZipFile
-
-    import numpy as np
-
-    try:
-        found = np.load(path, allow_pickle=False)
-        if isinstance(found, np.ndarray):
-            return found
-        with found as data:
-            return {name: data[name] for name in data.files}
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise UsageError(f"--inputs: expected an .npz or .npy of numbers, and {path} is none ({error}).") from error
 
 
 def _examples(shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any] | None:
@@ -274,7 +258,7 @@ def _examples(shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any] | None
     return made
 
 
-def _show(report: Any, written: list[Path], *, quiet: bool, verbose: bool) -> None:
+def _show(report: Report, written: list[Path], *, quiet: bool, verbose: bool) -> None:
     """The screen; with `quiet` the verdict alone, and that only where it is not what was asked for."""
     from converter.rendering import screen
     from converter.streams import show

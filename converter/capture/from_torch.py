@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from converter import advice
 from converter.capture import torch_nodes
 from converter.capture.from_keras import Captured
 from converter.errors import BadInput, Item, Unsupported, UsageError
@@ -138,6 +139,7 @@ class _Walk:
         self.shared: dict[Any, Any] = {}
         self.memory = torch_nodes.memory(program)
         self.items: list[Item] = []
+        self.refused: set[str] = set()
 
     def run(self) -> None:
         """Write every call; what cannot be written is kept in `items`."""
@@ -171,10 +173,13 @@ class _Walk:
                 else:
                     row = TORCH_OPERATIONS.get(name) or activation(name)
                     if row is None:
-                        raise Refusal("there is no mapping for this operation.")
+                        raise Refusal("there is no mapping for this operation.", advice.of_torch(name))
                     made = row(self.g, *[self._value(v) for _, v in torch_nodes.arguments(node)])
         except Refusal as refusal:
-            self.items.append(Item(at.path or "forward", name, refusal.why, refusal.todo))
+            source: Any = node.args[0] if node.args else None
+            if not (name.endswith("getitem>") and getattr(source, "name", "") in self.refused):
+                self.items.append(Item(at.path or "forward", name, refusal.why, refusal.todo))
+            self.refused.add(node.name)
             made = self._unknown(node)
         if in_place:
             self._overwrite(node, made)

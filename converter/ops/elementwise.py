@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
     Capture,
     Dims,
@@ -149,7 +150,7 @@ class Add(_Binary):
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
 
-    @keras_layer("Add")
+    @keras_layer("Add", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Add(), merged(g, xs))
@@ -171,7 +172,7 @@ class Sub(_Binary):
     sign: ClassVar[str] = "-"
     keras_class: ClassVar[str] = "Subtract"
 
-    @keras_layer("Subtract")
+    @keras_layer("Subtract", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Sub(), merged(g, xs))
@@ -193,7 +194,7 @@ class Mul(_Binary):
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
 
-    @keras_layer("Multiply")
+    @keras_layer("Multiply", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Mul(), merged(g, xs))
@@ -220,12 +221,10 @@ class Div(_Binary):
     sign: ClassVar[str] = "/"
     keras_class: ClassVar[str] = ""
 
-    @keras_layer("Average")
+    @keras_layer("Average", vet=refusals.either(refusals.one_float, refusals.a_float))
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         values = merged(g, xs)
-        if not _floating(values[0]):
-            raise Refusal("the average of integers has no mapping.")
         if len(values) == 1:
             return values[0]
         return g.op(Div(), fold(g, Add(), values), g.constant(float(len(values)), values[0]))
@@ -251,7 +250,7 @@ class Max(_Extreme):
     bound: ClassVar[str] = "min"
     keras_class: ClassVar[str] = "Maximum"
 
-    @keras_layer("Maximum")
+    @keras_layer("Maximum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Max(), merged(g, xs))
@@ -274,7 +273,7 @@ class Min(_Extreme):
     bound: ClassVar[str] = "max"
     keras_class: ClassVar[str] = "Minimum"
 
-    @keras_layer("Minimum")
+    @keras_layer("Minimum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Min(), merged(g, xs))
