@@ -85,13 +85,13 @@ def convert(
         seed=seed,
     )
     return run(
-        Request(model, to, layout, Examples(example_inputs, example_kwargs, dynamic), arch, arch_args),
+        Asked(model, to, layout, Examples(example_inputs, example_kwargs, dynamic), arch, arch_args),
         Proving(inputs, device, seed, progress) if verify else None,
     )
 
 
 @dataclass(frozen=True)
-class Request:
+class Asked:
     """What is converted, to what, and how."""
 
     model: Any
@@ -114,7 +114,7 @@ class Proving:
     """The process is ours and has computed nothing yet: the reference may be a copy of it."""
 
 
-def run(asked: Request, proving: Proving | None, output: Output | None = None) -> Conversion:
+def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> Conversion:
     """Read, capture, settle, build, judge; with an `output` write the files first, and judge what they hold."""
     if output is not None and output.path.suffix.lower() == ".onnx":
         asked = replace(asked, to="onnx")  # what is written is what is judged
@@ -134,6 +134,8 @@ def run(asked: Request, proving: Proving | None, output: Output | None = None) -
         source = sources.read(asked.model, asked.arch, asked.arch_args)
         stack.enter_context(frameworks.room_for(source.layers))
         made = _made(source, asked)
+        if output is not None:
+            output.made = made
         staged = stack.enter_context(Staged(output.force)) if output is not None else None
         if output is not None and staged is not None:
             saving.stage(made, output.path, staged)
@@ -158,9 +160,11 @@ class Output:
     force: bool = False
     wanted: Callable[[Report], bool] = lambda report: report.passed is not False
     paths: list[Path] = field(default_factory=list)
+    made: Conversion | None = None
+    """The conversion, as soon as there is one: what failed later has a report too."""
 
 
-def _made(source: Source, asked: Request) -> Conversion:
+def _made(source: Source, asked: Asked) -> Conversion:
     """The conversion, nothing verified yet."""
     captured = _captured(source, asked.examples)
     g = captured.graph
@@ -176,7 +180,6 @@ def _made(source: Source, asked: Request) -> Conversion:
         notes=list(captured.notes),
         trainable={"source": trained.of_source(source), "target": None, "why": []},
     )
-    report.sign(source.path)
     made = Conversion(asked.to, "", WeightMaps(), report, graph=plain, onnx_turns=onnx_turns)
     made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy)
     written: Sequence[Any] = ()
@@ -190,6 +193,7 @@ def _made(source: Source, asked: Request) -> Conversion:
     report.turns = [str(turn) for turn in made.turns]
     report.transposes = sum(node.op_type == "Transpose" for node in (plain if asked.to == "onnx" else g).graph)
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
+    report.sign(source.path)
     made.weights = [Placed(w.key, w.data, w.origin) for w in written]
     if made.to != "onnx":
         trained.explain(report, source, {w.origin.path for w in made.weights if w.origin is not None})

@@ -14,11 +14,11 @@ import click
 from converter.errors import BadInput, ConvertError, NotEquivalent, Unsupported, UsageError
 
 if TYPE_CHECKING:
+    from converter.api import Output
     from converter.report import Report
 
 INTERNAL = 70
 STOPPED = 130
-Say = Callable[[str], None]
 SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -76,30 +76,34 @@ def convert(model: Path, to: str, output: Path | None, reports: tuple[Path, ...]
     from converter.streams import quiet
 
     asked = _checked(model, to, output, reports, options)
-    seen: list[Report] = []
+    place: Output | None = None
     written: list[Path] = []
     failure: Exception | None = None
     try:
         check_places(reports)
         with quiet(progress=not options["quiet"]) as say:
-            written = _converted(model, to, output, {**options, **asked}, seen.append, say)
+            place = _place(model, to, output, options)
+            _convert(model, to, place, {**options, **asked}, say)
+            written = list(place.paths)
     except Exception as error:  # noqa: BLE001  it is raised again when the reports are written
         failure = error
-    if failure is not None and not seen:
-        known = sha256_of(model) if reports else ""
-        seen.append(Report.of_failure(model.stem, to, failure, seed=options["seed"], sha256=known))
+    if place is not None and place.made is not None:
+        report = place.made.report
+        if failure is not None:
+            report.fail(failure)
     elif failure is not None:
-        seen[-1].fail(failure)
+        known = sha256_of(model) if reports else ""
+        report = Report.of_failure(model.stem, to, failure, seed=options["seed"], sha256=known)
     try:
-        written += write_reports(seen[-1], reports)
+        written += write_reports(report, reports)
     except ConvertError as error:
         if failure is None:
             raise
         click.echo(f"kconvert: {error}", err=True)
     if failure is not None:
         raise failure
-    _show(seen[-1], written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
-    return int(seen[-1].to_dict()["exit_code"])
+    _show(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
+    return int(report.to_dict()["exit_code"])
 
 
 @click.command(context_settings=SETTINGS)
@@ -180,18 +184,13 @@ def _checked(
     return {"arch_args": arch_args, "shapes": shapes}
 
 
-def _converted(
-    model: Path, to: str, output: Path | None, options: dict[str, Any], seen: Callable[[Report], None], say: Say
-) -> list[Path]:
-    """Convert, judge and write; `seen` is shown the report before anything takes its place."""
-    from converter.files.arrays import read_arrays
-
-    _own_process(options["arch"] is not None)
+def _place(model: Path, to: str, output: Path | None, options: dict[str, Any]) -> Output:
+    """Where the files go, which is free, and which reports they are wanted with."""
+    _own_process(bool(options["arch"]))
     if not model.exists():
         raise BadInput(f"{model}: no such file. Check the path.")
-    given = None if options["inputs"] is None else read_arrays(options["inputs"])
 
-    from converter.api import Examples, Output, Proving, Request, run
+    from converter.api import Output
     from converter.files.outputs import check_free
     from converter.request import check_apart
     from converter.saving import default_output, files_of
@@ -199,21 +198,31 @@ def _converted(
     where = output or default_output(model.stem, to, Path())
     check_apart(files_of(where, to), _files_read(model, options))
     check_free(files_of(where, to), bool(options["force"]))
-    examples = Examples(_examples(options["shapes"]))
-    asked = Request(model, to, options["layout"], examples, options["arch"], options["arch_args"])
-    proving = Proving(given, options["device"], options["seed"], say, own=True)
 
     def wanted(report: Report) -> bool:
-        _judge(report, bool(options["require_proof"]))
-        seen(report)
-        return not report.exit_code or bool(options["keep_going"])
+        _judged(report, bool(options["require_proof"]))
+        return report.exit_code in (None, 0) or bool(options["keep_going"])
 
-    where_to = Output(where, bool(options["force"]), wanted)
-    run(asked, None if options["no_verify"] else proving, where_to)
-    return where_to.paths
+    return Output(where, bool(options["force"]), wanted)
 
 
-def _judge(report: Report, require_proof: bool) -> None:
+def _convert(model: Path, to: str, place: Output, options: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Convert, judge what is written beside its place, and put it there."""
+    from converter.api import Asked, Examples, Proving, run
+
+    proving = None
+    if not options["no_verify"]:
+        given = None
+        if options["inputs"] is not None:
+            from converter.files.arrays import read_arrays
+
+            given = read_arrays(options["inputs"])
+        proving = Proving(given, options["device"], options["seed"], say, own=True)
+    examples = Examples(_examples(options["shapes"]))
+    run(Asked(model, to, options["layout"], examples, options["arch"], options["arch_args"]), proving, place)
+
+
+def _judged(report: Report, require_proof: bool) -> None:
     """Give the report the exit code that the verdict and --require-proof come to."""
     if report.passed is False:
         report.exit_code = NotEquivalent.exit_code
@@ -224,7 +233,7 @@ def _judge(report: Report, require_proof: bool) -> None:
 
 
 def _own_process(arch: bool) -> None:
-    """This process is ours: Keras runs on torch, which is imported anyway, and nobody chats."""
+    """This process is ours: Keras runs on torch, which is imported anyway, threads do not spin, and nobody chats."""
     import warnings
 
     from converter import frameworks

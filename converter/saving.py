@@ -27,7 +27,8 @@ def save(made: Conversion, path: Any, force: bool) -> list[Path]:
 
 
 def stage(made: Conversion, where: Path, staged: Staged) -> None:
-    """Write the model's files beside their places; from now on `made.model` is what they hold."""
+    """Write the model's files beside their places, and note where they stand."""
+    check_output(where, made.to)
     files = _files(made, where, staged)
     staged.write(files)
     made.written = {path.suffix: staged.at(path) for path in files}

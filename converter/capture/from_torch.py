@@ -176,8 +176,8 @@ class _Walk:
                         raise Refusal("there is no mapping for this operation.", advice.of_torch(name))
                     made = row(self.g, *[self._value(v) for _, v in torch_nodes.arguments(node)])
         except Refusal as refusal:
-            source: Any = node.args[0] if node.args else None
-            if not (name.endswith("getitem>") and getattr(source, "name", "") in self.refused):
+            before: Any = node.args[0] if node.args else None
+            if not (name.endswith("getitem>") and getattr(before, "name", "") in self.refused):
                 self.items.append(Item(at.path or "forward", name, refusal.why, refusal.todo))
             self.refused.add(node.name)
             made = self._unknown(node)

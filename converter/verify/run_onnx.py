@@ -12,7 +12,8 @@ import numpy as np
 
 from .compare import Array
 from .retype import meant, retyped
-from .runner import NoFloat64, Outputs, RunFn
+from .runner import NoFloat64, RunFn
+from .taps import Outputs
 from .taps_onnx import tapped
 
 MOST_PRODUCTS = 2e9
