@@ -82,7 +82,8 @@ class Report:
     `passed` is None where nothing was verified. `rungs` are the judge's: name, device, backend, precision, against,
     passed, note, sets, and for each output its figures (max_abs, max_rel, tol, passed, worst, ...). `weak` are the
     outputs that hardly move with the input, `chaotic` those whose own float32 answer is far from their float64 one, and
-    how far; `policy` says what mixed precision became. `trainable` counts numbers, not tensors: {source, target, why}.
+    how far; `policy` says what mixed precision became. `trainable` counts numbers, not tensors: {source, target, why};
+    the target of ONNX has none.
     `sha256` is that of the source file. `outcome` is 'equal', 'not equal', 'not verified', 'unsupported', 'bad input',
     'usage', 'cannot write' or 'internal error'; `exit_code` the command line's; `error` the message, if there was one.
     """
@@ -194,7 +195,8 @@ class Report:
     @property
     def retrained(self) -> bool:
         """Whether source and target differ in the number of their trainable parameters."""
-        return self.trainable is not None and self.trainable["source"] != self.trainable["target"]
+        counts = self.trainable
+        return counts is not None and counts["target"] is not None and counts["source"] != counts["target"]
 
     def sign(self, path: Path | None) -> None:
         """Name what was converted, and with what: the sha256 of the source file, and the versions."""
