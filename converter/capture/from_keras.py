@@ -10,27 +10,19 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.capture import keras_nodes
+from converter.capture import keras_dtypes, keras_nodes
 from converter.errors import Item, Unsupported, UsageError
 from converter.graph.graph import GraphBuilder, Place
 from converter.ops import base
 from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, Perm, Refusal
 from converter.ops.shape import Transpose
 
-USES_MASK = frozenset(
-    {
-        "GlobalAveragePooling1D",
-        "Softmax",
-        "Maximum",
-        "Minimum",
-        "RNN",
-        "LSTM",
-        "GRU",
-        "SimpleRNN",
-        "Attention",
-        "MultiHeadAttention",
-    }
-)
+MERGES_MASK = frozenset({"Maximum", "Minimum", "Multiply"})
+"""Layers without a mask argument that look at the masks of their inputs."""
+TRAINING_MASK = frozenset({"BatchNormalization"})
+"""Layers whose mask counts while training only."""
+ENDS_MASK = frozenset({"GlobalAveragePooling1D"})
+"""Layers that use a mask and give none on."""
 
 
 @dataclass
@@ -50,10 +42,14 @@ def to_numpy(variable: Any) -> np.ndarray:
     value = getattr(variable, "value", variable)
     if keras.backend.backend() == "torch" and hasattr(value, "detach"):
         plain = value.detach().cpu()
-        if str(plain.dtype) != "torch.bfloat16":
-            seen: np.ndarray = plain.numpy()
-            return seen
-    made: np.ndarray = keras.ops.convert_to_numpy(variable)
+        if str(plain.dtype) == "torch.bfloat16":
+            import ml_dtypes
+
+            half: np.ndarray = plain.float().numpy().astype(ml_dtypes.bfloat16)
+            return half
+        seen: np.ndarray = plain.numpy()
+        return seen
+    made: np.ndarray = np.asarray(keras.ops.convert_to_numpy(variable))
     return made
 
 
@@ -141,7 +137,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     for tensor in inputs:
         name = tensor._keras_history.operation.name
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
-        walk.values[id(tensor)] = g.input(name, lengths, ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype))))
+        walk.values[id(tensor)] = g.input(name, lengths, keras_dtypes.of(_plain(tensor.dtype)))
     walk.run(graph, "", "")
     if walk.items:
         raise Unsupported(walk.items)
@@ -149,6 +145,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     for tensor in flat:
         value = walk.values[id(tensor)]
         g.graph.outputs.append(value)
+    g.remove_unused()  # masks that Keras derived and nothing reads
     import keras
 
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
@@ -177,11 +174,16 @@ class _Walk:
                 self._step(step, path, scope)
 
     def _nested(self, step: keras_nodes.Step, inner: Any, path: str, scope: str) -> None:
-        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
+        kwargs = {k: v for k, v in step.kwargs.items() if k != "mask"}
+        given = [t for t in keras_nodes.flat((step.args, kwargs)) if keras_nodes.is_tensor(t)]
+        masks = [m for m in keras_nodes.flat(step.kwargs.get("mask")) if m is not None]
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
-            self.values[id(tensor)] = self.values[id(argument)]
-            if id(argument) in self.masked:
+            with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
+                self.values[id(tensor)] = keras_dtypes.cast(
+                    self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype))
+                )
+            if id(argument) in self.masked or masks:
                 self.masked.add(id(tensor))
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
@@ -207,16 +209,15 @@ class _Walk:
         cls = type(operation).__name__
         is_layer = isinstance(operation, keras.Layer)
         place = Place(path, cls, self._call(path), bool(getattr(operation, "trainable", True)), scope)
-        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
         args = keras.tree.map_structure(self._value, step.args)
         kwargs = keras.tree.map_structure(self._value, step.kwargs)
         try:
-            self._mask(operation, cls, given, step.outputs)
+            self._mask(operation, cls, step)
             with self.g.at(place):
                 if is_layer:
                     result = capture_layer(self.g, operation, args, kwargs)
                 else:
-                    result = capture_operation(self.g, operation, args, kwargs)
+                    result = self._operation(operation, cls, step, args, kwargs)
         except Refusal as refusal:
             if not any(item.where == path for item in self.items):
                 self.items.append(Item(path, cls, refusal.why, refusal.todo))
@@ -224,36 +225,87 @@ class _Walk:
         for tensor, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
             self.values[id(tensor)] = value
 
+    def _operation(self, operation: Any, cls: str, step: keras_nodes.Step, args: Any, kwargs: Any) -> Any:
+        import keras
+
+        for tensor in keras_nodes.flat((step.args, step.kwargs)):
+            if keras_nodes.is_tensor(tensor) and not keras_dtypes.alike(self.values[id(tensor)], tensor):
+                raise Refusal(f"it is given {self.values[id(tensor)].dtype}, where Keras's graph says {tensor.dtype}.")
+        if cls != "Cast":
+            made = step.outputs[0].dtype
+            args, kwargs = keras.tree.map_structure(
+                lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x, (args, kwargs)
+            )
+        result = capture_operation(self.g, operation, args, kwargs)
+        for value, tensor in zip(result if isinstance(result, list) else [result], step.outputs, strict=True):
+            if not keras_dtypes.alike(value, tensor):
+                raise Refusal(f"Keras gives {tensor.dtype} here, and {value.dtype} would come of it.", "Cast before.")
+        return result
+
     def _value(self, argument: Any) -> Any:
         return self.values[id(argument)] if keras_nodes.is_tensor(argument) else argument
 
     def _unknown(self, tensor: Any) -> ir.Value:
         """A stand-in for what a refused layer would give, so that the walk can find everything else it must refuse."""
-        dtype = ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype)))
+        dtype = keras_dtypes.of(_plain(tensor.dtype))
         return ir.Value(name=tensor.name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(dtype))
 
-    def _mask(self, operation: Any, cls: str, given: list[Any], outputs: list[Any]) -> None:
-        makes = cls == "Masking" or bool(getattr(operation, "mask_zero", False))
+    def _mask(self, operation: Any, cls: str, step: keras_nodes.Step) -> None:
+        named = {k: v for k, v in step.kwargs.items() if k == "mask" or k.endswith("_mask")}
+        explicit = any(v is not None for v in keras_nodes.flat(named))
+        given = [t for t in keras_nodes.flat(step.args) if keras_nodes.is_tensor(t)]
+        makes = cls == "Masking" or bool(getattr(operation, "mask_zero", False)) or explicit
         carried = any(id(t) in self.masked for t in given)
-        if carried and cls in USES_MASK:
+        if carried and not explicit and _uses_mask(operation, cls):
             raise Refusal("a mask reaches it, and masks are not converted yet.", "Remove Masking or mask_zero=True.")
-        if makes or (carried and getattr(operation, "supports_masking", False)):
-            self.masked.update(id(t) for t in outputs)
+        if cls not in ENDS_MASK and (makes or carried) and getattr(operation, "supports_masking", False):
+            self.masked.update(id(t) for t in step.outputs)
+
+
+def _uses_mask(operation: Any, cls: str) -> bool:
+    """Whether a layer answers otherwise where a mask reaches it."""
+    if not hasattr(operation, "call") or cls in TRAINING_MASK:
+        return False
+    names = inspect.signature(operation.call).parameters
+    return cls in MERGES_MASK or any(name == "mask" or name.endswith("_mask") for name in names)
 
 
 def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
     """Write one layer by the row of its class; Refusal where there is none."""
     row = _row(KERAS_LAYERS, layer)
-    given = [*args, *(v for k, v in kwargs.items() if k not in ("training", "mask"))]
     if kwargs.get("training") is True and not _augments(layer):
         raise Refusal("it is called with training=True, which holds at inference too.")
-    if len(given) == 1 and isinstance(given[0], (list, tuple)):
-        given = list(given[0])
     quantized = getattr(layer, "quantization_mode", None)
     if quantized is not None or getattr(layer, "lora_enabled", False):
         raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
+    given, named = _arguments(layer, row, args, kwargs)
     with g.role(role):
-        return row(g, layer, *given)
+        cast = keras_dtypes.inputs(g, layer, given)
+        named = dict(zip(named, keras_dtypes.floats(g, layer, list(named.values())), strict=True))
+        return keras_dtypes.output(g, layer, given[0] if given else None, row(g, layer, *cast, **named))
+
+
+def _arguments(
+    layer: Any, row: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The tensors of the first argument, and by name the others that the row takes; Refusal for any other argument."""
+    try:
+        bound = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise Refusal(f"its call has arguments that the layer does not take: {error}.") from error
+    parameters = inspect.signature(layer.call).parameters
+    taken = {p.name for p in inspect.signature(row).parameters.values() if p.kind == inspect.Parameter.KEYWORD_ONLY}
+    first = next(iter(bound), "")
+    named: dict[str, Any] = {}
+    for name, value in bound.items():
+        if name in (first, "training") or value is None or value is parameters[name].default:
+            continue
+        if name not in taken:
+            shown = "a tensor" if isinstance(value, ir.Value) else repr(value)[:60]
+            raise Refusal(f"it is called with {name}={shown}, which has no mapping.")
+        named[name] = value
+    given = bound.get(first)
+    return list(given) if isinstance(given, (list, tuple)) else [given], named
 
 
 def _augments(layer: Any) -> bool:
@@ -264,7 +316,12 @@ def _augments(layer: Any) -> bool:
 
 def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Write one keras.ops operation by the row of its class; Refusal where there is none."""
-    return _row(KERAS_OPERATIONS, operation)(g, operation, *args, **kwargs)
+    row = _row(KERAS_OPERATIONS, operation)
+    try:
+        inspect.signature(row).bind(g, operation, *args, **kwargs)
+    except TypeError as error:
+        raise Refusal(f"it is called with arguments that have no mapping: {error}.") from error
+    return row(g, operation, *args, **kwargs)
 
 
 def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..., Any]:
@@ -278,4 +335,4 @@ def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..
 
 def _plain(dtype: Any) -> str:
     name = str(dtype)
-    return "float32" if name in ("bfloat16", "string") else name
+    return "float32" if name == "string" else name

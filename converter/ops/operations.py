@@ -31,6 +31,9 @@ FUNCTIONS = (
 """Classes of keras.ops that do what the function of keras.activations with the same name does, without options."""
 
 
+SIGNED = frozenset({ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64})
+
+
 class _Operations(Op, abstract=True):
     """No op of its own."""
 
@@ -41,6 +44,8 @@ class _Operations(Op, abstract=True):
         row = KERAS_ACTIVATIONS.get(name)
         if row is None:
             raise Refusal(f"the activation {name!r} has no mapping.")
+        if not _floating(x) and (name != "relu" or x.dtype not in SIGNED):
+            raise Refusal(f"{name} of {x.dtype} numbers has no mapping.", "Cast them to floats before.")
         return row(g, x)
 
     @keras_operation("Clip")
