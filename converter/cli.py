@@ -275,6 +275,10 @@ def _show(report: Report, written: list[Path], *, quiet: bool, verbose: bool) ->
     style = "open" if report.passed is None else "bad" if report.exit_code else "open" if report.caveats() else "good"
     if not quiet:
         show(screen(report, written, verbose=verbose), style)
+        if verbose:
+            from converter.frameworks import threads_in_words
+
+            show([f"threads   {threads_in_words()}"])
     elif report.passed is False or report.exit_code or report.caveats():
         show([report.headline()], style)
     if report.error:

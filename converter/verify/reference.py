@@ -112,8 +112,10 @@ def ask64(
         return None, None, why
     if settled(answers):
         return answers, True, ""
-    smallest = min(sets, key=size_of)
-    straight, _ = attempt(lambda: probe64(runner, run64, smallest.arrays))
+    straight = None
+    for each in (min(sets, key=size_of), sets[-1]):  # the last is one under which the outputs move, where they need it
+        if straight is None:
+            straight, _ = attempt(functools.partial(probe64, runner, run64, each.arrays))
     return answers, straight, ""
 
 

@@ -49,8 +49,8 @@ class Runner:
     the smallest first (0: all); a float64 answer that is off by less than `rounds64` is the rounding of the constants
     that the graph was written with: it proves nothing, and is no fault. `open32` is given where the model computes in
     mixed precision: its float32 twin. `policy` says what a source of another dtype than float32 computes in, `dtype`
-    what most of a model does. `note` tells, once it ran, what was run in the model's place. `close` is called when the
-    judge has every answer.
+    what most of a model does (of ONNX: once it ran). `note` tells, once it ran, what was run in the model's place.
+    `close` is called when the judge has every answer.
     """
 
     name: str
