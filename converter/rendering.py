@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from converter.errors import ConvertError, Unsupported
+from converter.errors import ConvertError, NotEquivalent, Unsupported
 from converter.report import Figure, Remark, Report, figure, some
 
 SCREEN = 15
@@ -36,7 +36,10 @@ def screen(report: Report, written: Sequence[object] = (), *, verbose: bool = Fa
     lines = [report.headline()]
     if verbose and report.rungs:
         lines += table(report)
-    for section in [*sections, Section("wrote", [str(path) for path in written])]:
+    files = [str(path) for path in written]
+    if report.exit_code == NotEquivalent.exit_code and not written:
+        files = ["nothing; --keep-going writes the files all the same"]
+    for section in [*sections, Section("wrote", files)]:
         for index, line in enumerate(section.lines):
             lines.append(f"{section.label if index == 0 else '':<10}{line}".rstrip())
     return [" ".join(line.splitlines()) for line in lines]
