@@ -10,27 +10,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.capture import keras_nodes
+from converter import advice, masks
+from converter.capture import keras_masks, keras_nodes
 from converter.errors import Item, Unsupported, UsageError
-from converter.graph.graph import GraphBuilder, Place
+from converter.graph.graph import GraphBuilder, Place, dims
 from converter.ops import base
-from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, Perm, Refusal
+from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Perm, Refusal
 from converter.ops.shape import Transpose
-
-USES_MASK = frozenset(
-    {
-        "GlobalAveragePooling1D",
-        "Softmax",
-        "Maximum",
-        "Minimum",
-        "RNN",
-        "LSTM",
-        "GRU",
-        "SimpleRNN",
-        "Attention",
-        "MultiHeadAttention",
-    }
-)
 
 
 @dataclass
@@ -40,7 +26,7 @@ class Captured:
     graph: GraphBuilder
     outputs: Any
     inputs: list[Any] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Any] = field(default_factory=list)
 
 
 def to_numpy(variable: Any) -> np.ndarray:
@@ -63,11 +49,11 @@ class KerasGraph(GraphBuilder):
     def __init__(self, name: str, share: bool) -> None:
         super().__init__(name)
         self.to_numpy = to_numpy if share else lambda variable: np.array(to_numpy(variable))
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
 
     def note(self, text: str) -> None:
         """Tell the user something about the layer at hand."""
-        self.notes.append(f"{self.place.path}: {text}")
+        self.notes.append((self.place.path, text))
 
     def setting(self, name: str) -> Any:
         """One of Keras's global settings, such as image_data_format, for the few layers that read them when called."""
@@ -77,7 +63,15 @@ class KerasGraph(GraphBuilder):
 
     def wrapped(self, layer: Any, *inputs: ir.Value) -> Any:
         """Write the layer inside a wrapper."""
-        return capture_layer(self, layer, inputs, {})
+        return self._inner(layer, inputs)
+
+    def _inner(self, layer: Any, inputs: tuple[ir.Value, ...], role: str = "") -> Any:
+        """A layer inside another one; a refusal names it."""
+        try:
+            return capture_layer(self, layer, inputs, {}, role)
+        except Refusal as refusal:
+            refusal.inside = f"{type(layer).__name__}/{refusal.inside}".rstrip("/")
+            raise
 
     def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value:
         """The initializer of a Keras variable of the layer at hand, transposed by `axes`."""
@@ -96,7 +90,7 @@ class KerasGraph(GraphBuilder):
         if activation is None:
             return x
         if isinstance(activation, keras.Layer):
-            made: ir.Value = capture_layer(self, activation, (x,), {}, role="" if own else "activation")
+            made: ir.Value = self._inner(activation, (x,), "" if own else "activation")
             return made
         name = getattr(activation, "__name__", str(activation))
         if activation is keras.activations.linear:
@@ -104,7 +98,7 @@ class KerasGraph(GraphBuilder):
         written = KERAS_ACTIVATIONS.get(name)
         builtin = str(getattr(activation, "__module__", "")).split(".")[0] in ("keras", "converter")
         if written is None or not builtin:
-            raise Refusal(f"the activation {name!r} has no mapping.")
+            raise Refusal(f"the activation {name!r} has no mapping.", advice.of(name))
         with self.role("" if own else "activation"):
             result: ir.Value = written(self, x)
         return result
@@ -143,6 +137,7 @@ def capture(model: Any, share: bool = False) -> Captured:
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
         walk.values[id(tensor)] = g.input(name, lengths, ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype))))
     walk.run(graph, "", "")
+    walk.items = keras_masks.causes(graph, walk.items)
     if walk.items:
         raise Unsupported(walk.items)
     flat = keras_nodes.flat(graph._outputs)
@@ -154,6 +149,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
+    g.output_names = [tensor._keras_history.operation.name for tensor in flat]
     return Captured(g, structure, inputs, walk.notes + g.notes)
 
 
@@ -161,9 +157,8 @@ class _Walk:
     def __init__(self, g: KerasGraph) -> None:
         self.g = g
         self.values: dict[int, ir.Value] = {}
-        self.masked: set[int] = set()
         self.items: list[Item] = []
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
         self.calls: dict[str, int] = {}
 
     def run(self, graph: Any, prefix: str, scope: str) -> None:
@@ -177,23 +172,19 @@ class _Walk:
                 self._step(step, path, scope)
 
     def _nested(self, step: keras_nodes.Step, inner: Any, path: str, scope: str) -> None:
-        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
+        kwargs = {k: v for k, v in step.kwargs.items() if k != "mask"}
+        given = [t for t in keras_nodes.flat((step.args, kwargs)) if keras_nodes.is_tensor(t)]
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
             self.values[id(tensor)] = self.values[id(argument)]
-            if id(argument) in self.masked:
-                self.masked.add(id(tensor))
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
         results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
-        masked = [id(t) in self.masked for t in keras_nodes.flat(inner._outputs)]
         for key, value in saved.items():
             if value is not None:
                 self.values[key] = value
-        for tensor, value, mask in zip(step.outputs, results, masked, strict=True):
+        for tensor, value in zip(step.outputs, results, strict=True):
             self.values[id(tensor)] = value
-            if mask:
-                self.masked.add(id(tensor))
 
     def _call(self, path: str) -> int:
         call = self.calls.get(path, 0)
@@ -207,19 +198,18 @@ class _Walk:
         cls = type(operation).__name__
         is_layer = isinstance(operation, keras.Layer)
         place = Place(path, cls, self._call(path), bool(getattr(operation, "trainable", True)), scope)
-        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
         args = keras.tree.map_structure(self._value, step.args)
         kwargs = keras.tree.map_structure(self._value, step.kwargs)
         try:
-            self._mask(operation, cls, given, step.outputs)
             with self.g.at(place):
                 if is_layer:
                     result = capture_layer(self.g, operation, args, kwargs)
                 else:
                     result = capture_operation(self.g, operation, args, kwargs)
         except Refusal as refusal:
-            if not any(item.where == path for item in self.items):
-                self.items.append(Item(path, cls, refusal.why, refusal.todo))
+            where, what = f"{path}/{refusal.inside}".rstrip("/"), refusal.inside.rsplit("/", 1)[-1] or cls
+            if not any((item.where, item.why) == (where, refusal.why) for item in self.items):
+                self.items.append(Item(where, what, refusal.why, refusal.todo))
             result = [self._unknown(t) for t in step.outputs]
         for tensor, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
             self.values[id(tensor)] = value
@@ -232,26 +222,23 @@ class _Walk:
         dtype = ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype)))
         return ir.Value(name=tensor.name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(dtype))
 
-    def _mask(self, operation: Any, cls: str, given: list[Any], outputs: list[Any]) -> None:
-        makes = cls == "Masking" or bool(getattr(operation, "mask_zero", False))
-        carried = any(id(t) in self.masked for t in given)
-        if carried and cls in USES_MASK:
-            raise Refusal("a mask reaches it, and masks are not converted yet.", "Remove Masking or mask_zero=True.")
-        if makes or (carried and getattr(operation, "supports_masking", False)):
-            self.masked.update(id(t) for t in outputs)
-
 
 def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
     """Write one layer by the row of its class; Refusal where there is none."""
     row = _row(KERAS_LAYERS, layer)
     given = [*args, *(v for k, v in kwargs.items() if k not in ("training", "mask"))]
+    if any(masks.is_mask(key) and value is not None for key, value in kwargs.items()):
+        name = type(layer).__name__
+        if name in masks.USES and not base.takes_mask(name):
+            raise Refusal("it is called with mask=a tensor, which has no mapping.")
     if kwargs.get("training") is True and not _augments(layer):
-        raise Refusal("it is called with training=True, which holds at inference too.")
+        raise Refusal(advice.TRAINING, advice.NO_TRAINING)
     if len(given) == 1 and isinstance(given[0], (list, tuple)):
         given = list(given[0])
     quantized = getattr(layer, "quantization_mode", None)
     if quantized is not None or getattr(layer, "lora_enabled", False):
         raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
+    _vetted("layer", layer, given)
     with g.role(role):
         return row(g, layer, *given)
 
@@ -264,7 +251,26 @@ def _augments(layer: Any) -> bool:
 
 def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Write one keras.ops operation by the row of its class; Refusal where there is none."""
-    return _row(KERAS_OPERATIONS, operation)(g, operation, *args, **kwargs)
+    row = _row(KERAS_OPERATIONS, operation)
+    _vetted("operation", operation, [*args, *kwargs.values()])
+    return row(g, operation, *args, **kwargs)
+
+
+def _vetted(kind: str, operation: Any, args: list[Any]) -> None:
+    """Refusal for what the row's vet refuses."""
+    vet = VETS.get((kind, type(operation).__name__))
+    refusal = vet(lambda name: getattr(operation, name, None), [_given(a) for a in args]) if vet else None
+    if refusal is not None:
+        raise refusal
+
+
+def _given(argument: Any) -> Any:
+    """An argument of a call with what is known of its tensors."""
+    if isinstance(argument, (list, tuple)):
+        return [_given(entry) for entry in argument]
+    if not isinstance(argument, ir.Value) or argument.dtype is None:
+        return argument
+    return Given(dims(argument), str(argument.dtype.numpy()))
 
 
 def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..., Any]:
@@ -272,7 +278,7 @@ def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..
     row = table.get(cls.__name__)
     if row is None or cls.__module__.split(".")[0] != "keras":
         known = "" if row is None else f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)"
-        raise Refusal(f"there is no mapping for this class{known}.")
+        raise Refusal(f"there is no mapping for this class{known}.", advice.of(cls.__name__) if row is None else "")
     return row
 
 

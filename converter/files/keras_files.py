@@ -24,7 +24,8 @@ from converter.files.keras_build import build_model
 from converter.files.recognise import HDF5_START, later_hdf5
 from converter.files.repairs import Reading, Repair
 from converter.files.repairs_keras1 import looks_like_keras1
-from converter.files.vetting_keras import Vetting
+from converter.files.vetting import ByName
+from converter.files.vetting_keras import KerasVetting
 
 Json = Any
 WEIGHTS = "model.weights.h5"
@@ -209,7 +210,7 @@ def _build(request: Request, config: Json, reading: Reading, stored: list[hdf5.S
         if keras3:
             h5_weights.check_shapes(model, stored, label, strict=not request.custom)
         return model
-    vetting = Vetting(reading, request.allowed, request.custom)
+    vetting = KerasVetting(reading, ByName(request.allowed), request.custom)
     numbers = sum(item.size for item in stored)
     tree = ConfigTree(reading, vetting, request.dtype, numbers)
     repaired = tree.model(config)

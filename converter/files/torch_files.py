@@ -51,7 +51,8 @@ def load_program(path: Path) -> tuple[Any, list[str]]:
     Raises BadInput for what torch.export.save did not write and Unsupported for operations of other libraries.
     """
     label = str(path)
-    return read_pt2(path, label, lambda archive, found: _load(archive, found, label))
+    made: tuple[Any, list[str]] = read_pt2(path, label, lambda archive, found: _load(archive, found, label))
+    return made
 
 
 def _load(archive: Archive, found: Pt2, label: str) -> tuple[Any, list[str]]:

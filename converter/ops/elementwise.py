@@ -9,7 +9,9 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
+    EXACT,
     Capture,
     Dims,
     Op,
@@ -40,11 +42,30 @@ class _Binary(Op, abstract=True):
         return Infix(self.sign, n.x(0), n.x(1))
 
     def keras(self, n: View) -> Record:
+        for i in (0, 1):
+            number = _number(n, i)
+            if number is not None:
+                settings = self.rescaled(number, i)
+                return Layer("Rescaling", settings, inputs=(n.x(1 - i),))
         if not self.keras_class:
             raise LookupError(f"Keras has no {type(self).__name__} layer")
         if any(n.array(i) is not None for i in (0, 1)):
             raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
         return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+
+
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        """The op with a number as input `index`, as the options of Keras's Rescaling: x * scale + offset."""
+        raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
+
+
+def _number(n: View, index: int) -> float | None:
+    """A constant input that is one finite number for floats of any shape; None for any other input."""
+    array, other = n.array(index), n.array(1 - index)
+    if array is None or other is not None or n.real(index) or array.size != 1 or array.ndim > len(n.shape(1 - index)):
+        return None
+    exact = np.asarray(n.value(index).meta.get(EXACT, array))
+    return float(exact.item()) if np.issubdtype(array.dtype, np.floating) and np.isfinite(exact).all() else None
 
 
 class _Extreme(Op, abstract=True):
@@ -149,7 +170,10 @@ class Add(_Binary):
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
 
-    @keras_layer("Add")
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": 1.0, "offset": number}
+
+    @keras_layer("Add", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Add(), merged(g, xs))
@@ -171,7 +195,10 @@ class Sub(_Binary):
     sign: ClassVar[str] = "-"
     keras_class: ClassVar[str] = "Subtract"
 
-    @keras_layer("Subtract")
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": 1.0, "offset": -number} if index else {"scale": -1.0, "offset": number}
+
+    @keras_layer("Subtract", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Sub(), merged(g, xs))
@@ -180,6 +207,11 @@ class Sub(_Binary):
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Sub(), *operands(g, x1, x2))
+
+    @torch_operation("rsub.Scalar", "rsub.Tensor")
+    @staticmethod
+    def reversed(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
+        return g.op(Sub(), *numbers(g, other, x if alpha == 1 else _times(g, x, alpha)))
 
     @torch_operation("sub.Tensor")
     @staticmethod
@@ -193,7 +225,10 @@ class Mul(_Binary):
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
 
-    @keras_layer("Multiply")
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": number}
+
+    @keras_layer("Multiply", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Mul(), merged(g, xs))
@@ -220,12 +255,15 @@ class Div(_Binary):
     sign: ClassVar[str] = "/"
     keras_class: ClassVar[str] = ""
 
-    @keras_layer("Average")
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        if not index or not number or not np.isfinite(1.0 / number):
+            raise LookupError(f"Keras has no layer for a division {'by' if index else 'of'} {number!r}")
+        return {"scale": 1.0 / number}
+
+    @keras_layer("Average", vet=refusals.either(refusals.one_float, refusals.a_float))
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         values = merged(g, xs)
-        if not _floating(values[0]):
-            raise Refusal("the average of integers has no mapping.")
         if len(values) == 1:
             return values[0]
         return g.op(Div(), fold(g, Add(), values), g.constant(float(len(values)), values[0]))
@@ -251,7 +289,7 @@ class Max(_Extreme):
     bound: ClassVar[str] = "min"
     keras_class: ClassVar[str] = "Maximum"
 
-    @keras_layer("Maximum")
+    @keras_layer("Maximum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Max(), merged(g, xs))
@@ -274,7 +312,7 @@ class Min(_Extreme):
     bound: ClassVar[str] = "max"
     keras_class: ClassVar[str] = "Minimum"
 
-    @keras_layer("Minimum")
+    @keras_layer("Minimum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Min(), merged(g, xs))
