@@ -39,7 +39,8 @@ def table(kind: str = "keras") -> str:
         head, rows = ["ONNX operator", "written from"], [[name, sources] for name, sources in sorted(found.items())]
     else:
         head = ["Keras", "kind", "PyTorch", "and back"]
-        rows = [[name, word, "yes", back] for key, word in KINDS for name, back in sorted(found[key].items())]
+        ran = [(name, word, ran) for key, word in KINDS for name, ran in sorted(found[key].items())]
+        rows = [[name, word, ways["torch"], ways["back"]] for name, word, ways in ran]
     lines = [head, ["---"] * len(head), *([_cell(entry) for entry in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -38,14 +38,21 @@ CLOSE = 2e-5
 class Ran:
     """How one case fared: its rows of Keras, whether it came back, why not, the ONNX operators that it was written in.
 
-    `same`: it came back and answers the same; `lost`: the layer classes that did not come back.
+    `forth`: what PyTorch answers is the same; `same`: it came back and answers the same; `lost`: the layer classes that
+    did not come back.
     """
 
     rows: dict[str, set[str]]
+    forth: bool = False
     same: bool = False
     lost: set[str] = field(default_factory=set)
     why: str = ""
     operators: set[tuple[str, str]] = field(default_factory=set)
+
+    @property
+    def size(self) -> int:
+        """How many rows the case shows."""
+        return sum(map(len, self.rows.values()))
 
 
 def rows_of(model: Any) -> dict[str, set[str]]:
@@ -92,7 +99,11 @@ def run(case: Case) -> Ran:
     turns = {(t.kind, t.index): t.perm for t in there.turns}
     arrays = inputs_of(case, model, 2, case.sizes[0], "float32")
     expected = flat(model(arrays if len(arrays) > 1 else arrays[0], training=False))
+    wanted = [turned(y, turns, "output", i) for i, y in enumerate(expected)]
     given = [torch.from_numpy(np.ascontiguousarray(turned(a, turns, "input", i))) for i, a in enumerate(arrays)]
+    with torch.no_grad():
+        got = flat(there.model(*given))
+    ran.forth = len(got) == len(wanted) and all(map(close, got, wanted))
     try:
         back = converter.convert(there.model, "keras", example_inputs=tuple(given), verify=False)
     except ConvertError as error:
@@ -102,7 +113,6 @@ def run(case: Case) -> Ran:
         ran.why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     else:
         got = answers(back, [t.numpy() for t in given])
-        wanted = [turned(y, turns, "output", i) for i, y in enumerate(expected)]
         final = {t.index: t.perm for t in back.turns if t.kind == "output"}
         wanted = [y.transpose(final.get(i, range(y.ndim))) for i, y in enumerate(wanted)]
         ran.same = all(map(close, got, wanted)) and len(got) == len(wanted)
@@ -137,26 +147,33 @@ def operators(model: onnx.ModelProto) -> set[tuple[str, str]]:
     return {(node.domain, node.op_type) for node in nodes}
 
 
-def keras_outcomes(ran: dict[str, Ran]) -> dict[str, dict[str, str]]:
-    """For each row of Keras: 'yes' where every case came back, 'n of m cases', or '' where none did.
+def keras_outcomes(ran: dict[str, Ran]) -> dict[str, dict[str, dict[str, str]]]:
+    """For each row of Keras whether it becomes PyTorch and comes back: 'yes' in every case, 'n of m cases', or ''.
 
-    A layer comes back as its class, an activation or an operation as anything that answers the same.
+    A layer comes back as its class, an activation or an operation as anything that answers the same. Of the cases that
+    show a row, those count for the way back that show the fewest others beside it.
     """
     tables = {
         "layers": base.KERAS_LAYERS,
         "activations": base.KERAS_ACTIVATIONS,
         "operations": base.KERAS_OPERATIONS,
     }
-    made: dict[str, dict[str, str]] = {}
+    made: dict[str, dict[str, dict[str, str]]] = {}
     for kind, table in tables.items():
         made[kind] = {}
         for name in sorted(table):
             shown = [r for r in ran.values() if name in r.rows[kind]]
-            good = sum(r.same and name not in r.lost for r in shown)
-            made[kind][name] = "yes" if good and good == len(shown) else f"{good} of {len(shown)} cases" if good else ""
-            if not shown:
-                made[kind][name] = "no case"
+            fewest = min((r.size for r in shown), default=0)
+            alone = [r.same and name not in r.lost for r in shown if r.size == fewest]
+            made[kind][name] = {"torch": share([r.forth for r in shown]), "back": share(alone)}
     return made
+
+
+def share(good: list[bool]) -> str:
+    """'yes' for all of at least one, '' for none."""
+    if not any(good):
+        return ""
+    return "yes" if all(good) else f"{sum(good)} of {len(good)} cases"
 
 
 def torch_outcomes() -> tuple[dict[str, str], set[tuple[str, str]]]:
