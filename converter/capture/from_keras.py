@@ -26,7 +26,7 @@ class Captured:
     graph: GraphBuilder
     outputs: Any
     inputs: list[Any] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Any] = field(default_factory=list)
 
 
 def to_numpy(variable: Any) -> np.ndarray:
@@ -49,11 +49,11 @@ class KerasGraph(GraphBuilder):
     def __init__(self, name: str, share: bool) -> None:
         super().__init__(name)
         self.to_numpy = to_numpy if share else lambda variable: np.array(to_numpy(variable))
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
 
     def note(self, text: str) -> None:
         """Tell the user something about the layer at hand."""
-        self.notes.append(f"{self.place.path}: {text}")
+        self.notes.append((self.place.path, text))
 
     def setting(self, name: str) -> Any:
         """One of Keras's global settings, such as image_data_format, for the few layers that read them when called."""
@@ -149,6 +149,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
+    g.output_names = [tensor._keras_history.operation.name for tensor in flat]
     return Captured(g, structure, inputs, walk.notes + g.notes)
 
 
@@ -157,7 +158,7 @@ class _Walk:
         self.g = g
         self.values: dict[int, ir.Value] = {}
         self.items: list[Item] = []
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
         self.calls: dict[str, int] = {}
 
     def run(self, graph: Any, prefix: str, scope: str) -> None:

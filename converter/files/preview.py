@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 
 from converter.errors import BadInput
 from converter.files import hdf5, keras_files
+from converter.files.archives import open_zip
 from converter.files.config_tree import ConfigTree
 from converter.files.nodes import leaves
 from converter.files.repairs import Reading, Repair
@@ -66,19 +65,15 @@ def preview(path: str | os.PathLike[str], rows: Rows, custom: Mapping[str, Any] 
 
 def _of_zip(path: Path) -> tuple[Json, str, str | None]:
     label = str(path)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = set(archive.namelist())
-            missing = [name for name in ("config.json", keras_files.WEIGHTS) if name not in names]
-            if missing:
-                raise BadInput(
-                    f"{label}: expected a .keras file with config.json and {keras_files.WEIGHTS}, "
-                    f"but the zip has no {', '.join(missing)}."
-                )
-            text = keras_files._member(archive, "config.json", label)
-            told = keras_files._member(archive, "metadata.json", label) if "metadata.json" in names else b"{}"
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
-        raise BadInput(f"{label}: the zip cannot be read ({error}). It may be truncated; copy it again.") from error
+    with open_zip(path, label) as archive:
+        missing = [name for name in ("config.json", keras_files.WEIGHTS) if name not in archive]
+        if missing:
+            raise BadInput(
+                f"{label}: expected a .keras file with config.json and {keras_files.WEIGHTS}, "
+                f"but the zip has no {', '.join(missing)}."
+            )
+        text = archive.read("config.json", keras_files.MOST_CONFIG)
+        told = archive.read("metadata.json", keras_files.MOST_CONFIG) if "metadata.json" in archive else b"{}"
     config = keras_files._parse_json(text, f"{label}: config.json")
     metadata = keras_files._parse_json(told, label)
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
