@@ -5,18 +5,23 @@ from __future__ import annotations
 from converter.ops import base
 
 
-def table() -> str:
-    """Every Keras layer, activation and operation that has a mapping, and whether its family has a way back."""
+def table(kind: str = "keras") -> str:
+    """What is supported, of a framework: Keras's layers, activations and operations, and whether there is a way back;
+    PyTorch's operations, which are read towards Keras; or ONNX's operators, which the graph is made of."""
+    if kind == "torch":
+        return "\n".join(["| PyTorch |", "|---|", *(f"| {name} |" for name in sorted(base.TORCH_OPERATIONS))])
+    if kind == "onnx":
+        return "\n".join(["| ONNX |", "|---|", *(f"| {name} |" for _, name in sorted(base.REGISTRY))])
     rows = ["| Keras | kind | PyTorch | way back |", "|---|---|---|---|"]
     kinds = (
         ("layer", base.KERAS_LAYERS),
         ("activation", base.KERAS_ACTIVATIONS),
         ("keras.ops", base.KERAS_OPERATIONS),
     )
-    for kind, found in kinds:
+    for what, found in kinds:
         for name in sorted(found):
             forth, back = _ways(found[name])
-            rows.append(f"| {name} | {kind} | {forth} | {back} |")
+            rows.append(f"| {name} | {what} | {forth} | {back} |")
     return "\n".join(rows)
 
 

@@ -53,7 +53,7 @@ class KerasSource:
     text: str
     weights: list[Weight]
     layers: dict[str, str]
-    notes: list[str]
+    notes: list[Any]
 
 
 def write(graph: ir.Graph, outputs: Any, title: str, name: str) -> KerasSource:
@@ -79,7 +79,7 @@ class _Writer:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
         self.missing: list[Item] = []
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
         self.weights: list[Weight] = []
         self.taken: set[str] = set()
         self.frozen: list[tuple[str, str]] = []
@@ -191,7 +191,7 @@ class _Writer:
             first = self.readers.setdefault(id(value), name)
             if first != name and known is not None:
                 self.notes.append(
-                    f"{name}: shares {known.path!r} with {first}; in Keras each has its own and trains it"
+                    (name, f"shares {known.path!r} with {first}; in Keras each has its own and trains it")
                 )
         self.weights += made
         trained = [w for w in made if w.name not in STATISTICS]
@@ -202,8 +202,11 @@ class _Writer:
         elif frozen:
             self.frozen += [(name, key) for key in frozen]
             self.notes.append(
-                f"{name}: {' and '.join(frozen)} frozen, as in the source, and the rest is not; a .keras file does not "
-                "keep that, so after loading one set their `trainable` to False again (the last lines of model.py)"
+                (
+                    name,
+                    f"{' and '.join(frozen)} frozen, as in the source, and the rest is not; a .keras file does not "
+                    "keep that, so after loading one set their `trainable` to False again (the last lines of model.py)",
+                )
             )
         dtypes = {str(w.data.dtype) for w in made} or {_dtype(call.output)}
         if len(dtypes) > 1:

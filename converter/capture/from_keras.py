@@ -10,19 +10,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.capture import keras_dtypes, keras_nodes
+from converter import advice
+from converter.capture import keras_dtypes, keras_masks, keras_nodes
 from converter.errors import Item, Unsupported, UsageError
-from converter.graph.graph import GraphBuilder, Place
+from converter.graph.graph import GraphBuilder, Place, dims
 from converter.ops import base
-from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, Perm, Refusal
+from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Perm, Refusal
 from converter.ops.shape import Transpose
-
-MERGES_MASK = frozenset({"Maximum", "Minimum", "Multiply"})
-"""Layers without a mask argument that look at the masks of their inputs."""
-TRAINING_MASK = frozenset({"BatchNormalization"})
-"""Layers whose mask counts while training only."""
-ENDS_MASK = frozenset({"GlobalAveragePooling1D"})
-"""Layers that use a mask and give none on."""
 
 
 @dataclass
@@ -32,7 +26,7 @@ class Captured:
     graph: GraphBuilder
     outputs: Any
     inputs: list[Any] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Any] = field(default_factory=list)
 
 
 def to_numpy(variable: Any) -> np.ndarray:
@@ -59,11 +53,11 @@ class KerasGraph(GraphBuilder):
     def __init__(self, name: str, share: bool) -> None:
         super().__init__(name)
         self.to_numpy = to_numpy if share else lambda variable: np.array(to_numpy(variable))
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
 
     def note(self, text: str) -> None:
         """Tell the user something about the layer at hand."""
-        self.notes.append(f"{self.place.path}: {text}")
+        self.notes.append((self.place.path, text))
 
     def setting(self, name: str) -> Any:
         """One of Keras's global settings, such as image_data_format, for the few layers that read them when called."""
@@ -73,7 +67,15 @@ class KerasGraph(GraphBuilder):
 
     def wrapped(self, layer: Any, *inputs: ir.Value) -> Any:
         """Write the layer inside a wrapper."""
-        return capture_layer(self, layer, inputs, {})
+        return self._inner(layer, inputs)
+
+    def _inner(self, layer: Any, inputs: tuple[ir.Value, ...], role: str = "") -> Any:
+        """A layer inside another one; a refusal names it."""
+        try:
+            return capture_layer(self, layer, inputs, {}, role)
+        except Refusal as refusal:
+            refusal.inside = f"{type(layer).__name__}/{refusal.inside}".rstrip("/")
+            raise
 
     def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value:
         """The initializer of a Keras variable of the layer at hand, transposed by `axes`."""
@@ -92,7 +94,7 @@ class KerasGraph(GraphBuilder):
         if activation is None:
             return x
         if isinstance(activation, keras.Layer):
-            made: ir.Value = capture_layer(self, activation, (x,), {}, role="" if own else "activation")
+            made: ir.Value = self._inner(activation, (x,), "" if own else "activation")
             return made
         name = getattr(activation, "__name__", str(activation))
         if activation is keras.activations.linear:
@@ -100,7 +102,7 @@ class KerasGraph(GraphBuilder):
         written = KERAS_ACTIVATIONS.get(name)
         builtin = str(getattr(activation, "__module__", "")).split(".")[0] in ("keras", "converter")
         if written is None or not builtin:
-            raise Refusal(f"the activation {name!r} has no mapping.")
+            raise Refusal(f"the activation {name!r} has no mapping.", advice.of(name))
         with self.role("" if own else "activation"):
             result: ir.Value = written(self, x)
         return result
@@ -139,6 +141,7 @@ def capture(model: Any, share: bool = False) -> Captured:
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
         walk.values[id(tensor)] = g.input(name, lengths, keras_dtypes.of(_plain(tensor.dtype)))
     walk.run(graph, "", "")
+    walk.items = keras_masks.causes(graph, walk.items)
     if walk.items:
         raise Unsupported(walk.items)
     flat = keras_nodes.flat(graph._outputs)
@@ -151,6 +154,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
+    g.output_names = [tensor._keras_history.operation.name for tensor in flat]
     return Captured(g, structure, inputs, walk.notes + g.notes)
 
 
@@ -158,9 +162,8 @@ class _Walk:
     def __init__(self, g: KerasGraph) -> None:
         self.g = g
         self.values: dict[int, ir.Value] = {}
-        self.masked: set[int] = set()
         self.items: list[Item] = []
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
         self.calls: dict[str, int] = {}
 
     def run(self, graph: Any, prefix: str, scope: str) -> None:
@@ -176,26 +179,19 @@ class _Walk:
     def _nested(self, step: keras_nodes.Step, inner: Any, path: str, scope: str) -> None:
         kwargs = {k: v for k, v in step.kwargs.items() if k != "mask"}
         given = [t for t in keras_nodes.flat((step.args, kwargs)) if keras_nodes.is_tensor(t)]
-        masks = [m for m in keras_nodes.flat(step.kwargs.get("mask")) if m is not None]
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
             with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
-                self.values[id(tensor)] = keras_dtypes.cast(
-                    self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype))
-                )
-            if id(argument) in self.masked or masks:
-                self.masked.add(id(tensor))
+                value = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
+            self.values[id(tensor)] = value
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
         results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
-        masked = [id(t) in self.masked for t in keras_nodes.flat(inner._outputs)]
         for key, value in saved.items():
             if value is not None:
                 self.values[key] = value
-        for tensor, value, mask in zip(step.outputs, results, masked, strict=True):
+        for tensor, value in zip(step.outputs, results, strict=True):
             self.values[id(tensor)] = value
-            if mask:
-                self.masked.add(id(tensor))
 
     def _call(self, path: str) -> int:
         call = self.calls.get(path, 0)
@@ -212,15 +208,15 @@ class _Walk:
         args = keras.tree.map_structure(self._value, step.args)
         kwargs = keras.tree.map_structure(self._value, step.kwargs)
         try:
-            self._mask(operation, cls, step)
             with self.g.at(place):
                 if is_layer:
                     result = capture_layer(self.g, operation, args, kwargs)
                 else:
                     result = self._operation(operation, cls, step, args, kwargs)
         except Refusal as refusal:
-            if not any(item.where == path for item in self.items):
-                self.items.append(Item(path, cls, refusal.why, refusal.todo))
+            where, what = f"{path}/{refusal.inside}".rstrip("/"), refusal.inside.rsplit("/", 1)[-1] or cls
+            if not any((item.where, item.why) == (where, refusal.why) for item in self.items):
+                self.items.append(Item(where, what, refusal.why, refusal.todo))
             result = [self._unknown(t) for t in step.outputs]
         for tensor, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
             self.values[id(tensor)] = value
@@ -250,35 +246,17 @@ class _Walk:
         dtype = keras_dtypes.of(_plain(tensor.dtype))
         return ir.Value(name=tensor.name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(dtype))
 
-    def _mask(self, operation: Any, cls: str, step: keras_nodes.Step) -> None:
-        named = {k: v for k, v in step.kwargs.items() if k == "mask" or k.endswith("_mask")}
-        explicit = any(v is not None for v in keras_nodes.flat(named))
-        given = [t for t in keras_nodes.flat(step.args) if keras_nodes.is_tensor(t)]
-        makes = cls == "Masking" or bool(getattr(operation, "mask_zero", False)) or explicit
-        carried = any(id(t) in self.masked for t in given)
-        if carried and not explicit and _uses_mask(operation, cls):
-            raise Refusal("a mask reaches it, and masks are not converted yet.", "Remove Masking or mask_zero=True.")
-        if cls not in ENDS_MASK and (makes or carried) and getattr(operation, "supports_masking", False):
-            self.masked.update(id(t) for t in step.outputs)
-
-
-def _uses_mask(operation: Any, cls: str) -> bool:
-    """Whether a layer answers otherwise where a mask reaches it."""
-    if not hasattr(operation, "call") or cls in TRAINING_MASK:
-        return False
-    names = inspect.signature(operation.call).parameters
-    return cls in MERGES_MASK or any(name == "mask" or name.endswith("_mask") for name in names)
-
 
 def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
     """Write one layer by the row of its class; Refusal where there is none."""
     row = _row(KERAS_LAYERS, layer)
     if kwargs.get("training") is True and not _augments(layer):
-        raise Refusal("it is called with training=True, which holds at inference too.")
+        raise Refusal(advice.TRAINING, advice.NO_TRAINING)
     quantized = getattr(layer, "quantization_mode", None)
     if quantized is not None or getattr(layer, "lora_enabled", False):
         raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
     given, named = _arguments(layer, row, args, kwargs)
+    _vetted("layer", layer, given)
     with g.role(role):
         cast = keras_dtypes.inputs(g, layer, given)
         named = dict(zip(named, keras_dtypes.floats(g, layer, list(named.values())), strict=True))
@@ -321,7 +299,25 @@ def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwar
         inspect.signature(row).bind(g, operation, *args, **kwargs)
     except TypeError as error:
         raise Refusal(f"it is called with arguments that have no mapping: {error}.") from error
+    _vetted("operation", operation, [*args, *kwargs.values()])
     return row(g, operation, *args, **kwargs)
+
+
+def _vetted(kind: str, operation: Any, args: list[Any]) -> None:
+    """Refusal for what the row's vet refuses."""
+    vet = VETS.get((kind, type(operation).__name__))
+    refusal = vet(lambda name: getattr(operation, name, None), [_given(a) for a in args]) if vet else None
+    if refusal is not None:
+        raise refusal
+
+
+def _given(argument: Any) -> Any:
+    """An argument of a call with what is known of its tensors."""
+    if isinstance(argument, (list, tuple)):
+        return [_given(entry) for entry in argument]
+    if not isinstance(argument, ir.Value) or argument.dtype is None:
+        return argument
+    return Given(dims(argument), str(argument.dtype.numpy()))
 
 
 def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..., Any]:
@@ -329,7 +325,7 @@ def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..
     row = table.get(cls.__name__)
     if row is None or cls.__module__.split(".")[0] != "keras":
         known = "" if row is None else f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)"
-        raise Refusal(f"there is no mapping for this class{known}.")
+        raise Refusal(f"there is no mapping for this class{known}.", advice.of(cls.__name__) if row is None else "")
     return row
 
 

@@ -37,7 +37,7 @@ class Where:
         return self.cls.startswith("torch.nn.")
 
 
-def export(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[str]) -> Any:
+def export(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[Any]) -> Any:
     """The module as an ExportedProgram in eval mode; the batch is dynamic where it can be."""
     frameworks.before_torch()
     import torch

@@ -7,6 +7,7 @@ import os
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 from converter.errors import CannotWrite
 
@@ -25,41 +26,80 @@ def check_free(paths: Mapping[Path, Write] | list[Path], force: bool) -> None:
             raise CannotWrite(f"{path} cannot be written: {folder} is no folder that you may write to.")
 
 
-def write_all(files: Mapping[Path, Write], force: bool = False) -> list[Path]:
-    """Write every file, then rename all of them into place; on any failure none is there.
+class Staged:
+    """Files written beside their places; `commit()` renames all of them, leaving without it removes them.
 
+    The files bear their final names, in a folder of their own, so that what a format says of its own name is right.
     Raises CannotWrite with the reason that the system gave.
     """
-    check_free(files, force)
-    made: list[tuple[Path, Path]] = []
-    folders: list[Path] = []
-    try:
-        for path, write in files.items():
-            folders += _folders(path.absolute().parent)
-            beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-            made.append((beside, path))
-            write(beside)
-        for beside, path in made:
-            os.replace(beside, path)
-    except OSError as error:
-        _forget(made, folders)
-        raise CannotWrite(f"The result cannot be written: {error}.") from error
-    except BaseException:
-        _forget(made, folders)
-        raise
-    return list(files)
+
+    def __init__(self, force: bool = False) -> None:
+        self.force = force
+        self._made: dict[Path, Path] = {}
+        self._folders: list[Path] = []
+        self._beside: dict[Path, Path] = {}
+        self._done = False
+
+    def write(self, files: Mapping[Path, Write]) -> None:
+        """Write every file beside its place, in the order given; a later one may read an earlier one by `at`."""
+        check_free(files, self.force)
+        with self._told():
+            for path, write in files.items():
+                beside = self._folder(path.absolute().parent) / path.name
+                self._made[path] = beside
+                write(beside)
+
+    def at(self, path: Path) -> Path:
+        """Where the file of this place stands now."""
+        return path if self._done else self._made[path]
+
+    def commit(self) -> list[Path]:
+        """Rename every file into its place; the places, in the order of writing."""
+        with self._told():
+            for path, beside in self._made.items():
+                os.replace(beside, path)
+            self._done = True
+        self._clean()
+        return list(self._made)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._done:
+            self._clean()
+            with contextlib.suppress(OSError):
+                for folder in reversed(self._folders):
+                    folder.rmdir()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CannotWrite(f"The result cannot be written: {error}.") from error
+
+    def _folder(self, folder: Path) -> Path:
+        if folder not in self._beside:
+            missing = [p for p in (folder, *folder.parents) if not p.exists()]
+            for path in reversed(missing):
+                path.mkdir()
+                self._folders.append(path)
+            beside = folder / f".kconvert_{secrets.token_hex(6)}"
+            beside.mkdir()
+            self._beside[folder] = beside
+        return self._beside[folder]
+
+    def _clean(self) -> None:
+        with contextlib.suppress(OSError):
+            for beside in self._beside.values():
+                for left in beside.iterdir():
+                    left.unlink()
+                beside.rmdir()
 
 
-def _folders(folder: Path) -> Iterator[Path]:
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    for path in reversed(missing):
-        path.mkdir()
-        yield path
-
-
-def _forget(made: list[tuple[Path, Path]], folders: list[Path]) -> None:
-    with contextlib.suppress(OSError):
-        for beside, _ in made:
-            beside.unlink(missing_ok=True)
-        for folder in reversed(folders):
-            folder.rmdir()
+def write_all(files: Mapping[Path, Write], force: bool = False) -> list[Path]:
+    """Write every file, then rename all of them into place; on any failure none is there."""
+    with Staged(force) as staged:
+        staged.write(files)
+        return staged.commit()

@@ -60,6 +60,18 @@ class Origin:
         words = {"T": "transposed {}", "R": "reshaped to {}", "O": "{2} (axis {0})"}
         return "; ".join(words[kind].format(*args) for kind, *args in rest)
 
+    def undo(self, data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The source's own array, of this shape, from the array that `replay` makes of it."""
+        if not self.steps:
+            return data
+        if all(kind == "T" for kind, *_ in self.steps):
+            for _, perm in reversed(self.steps):
+                data = data.transpose(base.inverse(perm))
+            return data
+        made = np.empty(data.size, data.dtype)
+        made[self.replay(np.arange(data.size).reshape(shape)).ravel()] = data.ravel()
+        return made.reshape(shape)
+
     def replay(self, data: np.ndarray) -> np.ndarray:
         """The steps, on the source's own array."""
         for kind, *args in self.steps:
@@ -134,6 +146,14 @@ class GraphBuilder:
         self._weights: dict[tuple[Any, ...], ir.Value] = {}
         self._keep: list[Any] = []
         self.sources: dict[str, Any] = {}
+        self.output_names: list[str] = []
+        """What the source calls its outputs; the nodes' own names where it is empty."""
+
+    def adopt(self, other: GraphBuilder, copy: Callable[[ir.Value], ir.Value]) -> None:
+        """Know the names and operands of another builder, whose values `copy` has copied into this one."""
+        self._names = set(other._names)
+        self._keep = list(other._keep)
+        self._weights = {key: copy(value) for key, value in other._weights.items() if key[0] == "operand"}
 
     @contextlib.contextmanager
     def at(self, place: Place) -> Iterator[None]:

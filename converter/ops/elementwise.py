@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
     Capture,
     Dims,
@@ -177,7 +178,7 @@ class Add(_Binary):
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
 
-    @keras_layer("Add")
+    @keras_layer("Add", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Add(), merged(g, xs))
@@ -199,7 +200,7 @@ class Sub(_Binary):
     sign: ClassVar[str] = "-"
     keras_class: ClassVar[str] = "Subtract"
 
-    @keras_layer("Subtract")
+    @keras_layer("Subtract", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Sub(), merged(g, xs))
@@ -221,7 +222,7 @@ class Mul(_Binary):
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
 
-    @keras_layer("Multiply")
+    @keras_layer("Multiply", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Mul(), merged(g, xs))
@@ -248,7 +249,7 @@ class Div(_Binary):
     sign: ClassVar[str] = "/"
     keras_class: ClassVar[str] = ""
 
-    @keras_layer("Average")
+    @keras_layer("Average", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         values = merged(g, xs)
@@ -278,7 +279,7 @@ class Max(_Extreme):
     bound: ClassVar[str] = "min"
     keras_class: ClassVar[str] = "Maximum"
 
-    @keras_layer("Maximum")
+    @keras_layer("Maximum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Max(), _narrow(merged(g, xs)))
@@ -301,7 +302,7 @@ class Min(_Extreme):
     bound: ClassVar[str] = "max"
     keras_class: ClassVar[str] = "Minimum"
 
-    @keras_layer("Minimum")
+    @keras_layer("Minimum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Min(), _narrow(merged(g, xs)))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
     Builder,
     Capture,
@@ -62,7 +63,7 @@ class ReduceMean(_Reduce):
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Average")
 
-    @keras_operation("Mean")
+    @keras_operation("Mean", vet=refusals.behind_batch)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMean, operation, x)
@@ -89,7 +90,7 @@ class ReduceSum(_Reduce):
 
     method: ClassVar[str] = "sum"
 
-    @keras_operation("Sum")
+    @keras_operation("Sum", vet=refusals.behind_batch)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceSum, operation, x)
@@ -103,7 +104,7 @@ class ReduceMax(_Reduce):
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Max")
 
-    @keras_operation("Max")
+    @keras_operation("Max", vet=refusals.behind_batch)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMax, operation, x)
@@ -121,7 +122,7 @@ class ReduceMin(_Reduce):
 
     method: ClassVar[str] = "amin"
 
-    @keras_operation("Min")
+    @keras_operation("Min", vet=refusals.behind_batch)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMin, operation, x)
@@ -184,10 +185,4 @@ def reduced(g: Capture, kind: type[_Reduce], operation: Any, x: ir.Value) -> ir.
     rank = len(g.shape(x))
     axis = operation.axis
     axes = tuple(sorted({int(a) % rank for a in (axis if isinstance(axis, (tuple, list)) else (axis or 0,))}))
-    if 0 in axes or not axes:
-        raise Refusal(f"axis={axis} reduces the batch axis.", "Reduce the axes behind it.")
-    if getattr(operation, "initial", None) is not None:
-        raise Refusal(f"initial={operation.initial} has no mapping.")
-    if x.dtype is None or not x.dtype.is_floating_point():
-        raise Refusal(f"it reduces numbers of the dtype {x.dtype}.", "Cast them to floats before.")
     return g.op(kind(axes=axes, keepdims=int(bool(operation.keepdims))), x)

@@ -49,6 +49,19 @@ class Diff:
         return f"{text}  {self.reason}" if self.reason else text
 
 
+def plain(array: Array) -> Array:
+    """As numpy computes with it: bfloat16, which numpy has by extension only, as float32, exactly."""
+    array = np.asarray(array)
+    return array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+
+
+def narrow(array: Array) -> Array:
+    """The array in bfloat16."""
+    import ml_dtypes
+
+    return array.astype(ml_dtypes.bfloat16)
+
+
 def magnitude(values: Array) -> float:
     """The largest finite magnitude in `values`; 0.0 where there is none."""
     if values.dtype.kind not in "fiucb" or values.size == 0:
@@ -60,7 +73,7 @@ def magnitude(values: Array) -> float:
 
 def compare(name: str, reference: Array, candidate: Array, tol: float, *, share: float = 1.0) -> Diff:
     """Judge one output. Floats by `tol` (absolute); integers, booleans and text by the `share` of equal elements."""
-    reference, candidate = np.asarray(reference), np.asarray(candidate)
+    reference, candidate = plain(reference), plain(candidate)
     kinds = [_KINDS.get(part.dtype.kind) for part in (reference, candidate)]
     if reference.shape != candidate.shape:
         return Diff(name, False, f"shape {list(candidate.shape)}, expected {list(reference.shape)}", tol)

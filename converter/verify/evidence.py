@@ -1,20 +1,20 @@
-"""What a comparison is worth: is it float64, do the outputs move with the input, what stood before a softmax."""
+"""What a comparison is worth: is it float64, do the outputs move with the input, which are probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from .compare import Array, magnitude
-from .runner import Outputs, RunFn, Runner, widen
+from .runner import RunFn, Runner, widen
+from .taps import Outputs
 
 # A step of about one float32 step: float64 follows it to a relative 1e-6, float32 misses by a tenth or more.
 _STEP = 1e-7
 _CROOKED = 1e-2
+_FAR, _NEAR = 1e-3, 1e-6
 _SILENT = 1e-12  # a move this small, relative to the output, is float64's own noise
-
-LOGITS = "logits of "
 
 
 def is_really_float64(outputs: Outputs) -> bool:
@@ -33,26 +33,37 @@ def probe64(runner: Runner, run64: RunFn, arrays: Sequence[Array]) -> bool | Non
 
     Steps of 1e-7 and 2e-7 into one direction: in float64 the answer moves straight on, so the second move is twice the
     first. A cast to float32 anywhere turns both moves into whole float32 steps, which are not. The start is moved off
-    the float32 grid, on which rounding would hide the steps."""
+    the float32 grid, on which rounding would hide the steps. A network that answers such a step with more than a
+    thousandth of its output bends in float64 too: it is asked again with steps that move it as little as others."""
+    straight, far = _straight(runner, run64, arrays, _STEP)
+    if straight is False and far > _FAR:
+        straight, _ = _straight(runner, run64, arrays, _STEP * _NEAR / far)
+    return straight
+
+
+def _straight(runner: Runner, run64: RunFn, arrays: Sequence[Array], size: float) -> tuple[bool | None, float]:
+    """(whether two steps of this relative size lead straight on, how far they lead, relative to the output)."""
     rng = np.random.default_rng(0)
     wide = [widen(array) for array in arrays]
     wide = [array * (1 + 1e-4 * rng.uniform(size=array.shape)) if array.dtype.kind == "f" else array for array in wide]
-    steps = [array * _STEP * rng.uniform(0.5, 1.0, array.shape) if array.dtype.kind == "f" else None for array in wide]
+    steps = [array * size * rng.uniform(0.5, 1.0, array.shape) if array.dtype.kind == "f" else None for array in wide]
     if all(step is None or not step.any() for step in steps):
-        return None
+        return None, 0.0
     answers = []
     for factor in (0, 1, 2):
         moved = [x if step is None else x + factor * step for x, step in zip(wide, steps, strict=True)]
         answers.append(runner.answer(run64, moved, double=True))
     crooked: list[float] = []
+    far = 0.0
     for (_, base), (_, one), (_, two) in zip(*answers, strict=True):
         if base.dtype.kind != "f" or not np.isfinite(base).all():
             continue
         first, second = one.astype(np.float64) - base, two.astype(np.float64) - base
-        length = float(np.linalg.norm(second))
-        if length > _SILENT * float(np.linalg.norm(base)):
+        length, whole = float(np.linalg.norm(second)), float(np.linalg.norm(base))
+        if length > _SILENT * whole:
             crooked.append(float(np.linalg.norm(second - 2 * first)) / length)
-    return max(crooked) < _CROOKED if crooked else None
+            far = max(far, length / whole if whole > 0 else 0.0)
+    return (max(crooked) < _CROOKED if crooked else None), far
 
 
 def sensitivity(one: Outputs, two: Outputs) -> dict[str, float]:
@@ -71,11 +82,6 @@ def sensitivity(one: Outputs, two: Outputs) -> dict[str, float]:
     return found
 
 
-def other_inputs(arrays: Sequence[Array]) -> list[Array]:
-    """Different inputs of the same shapes, made of the same values: each array back to front."""
-    return [np.ascontiguousarray(np.flip(array)) for array in arrays]
-
-
 def softmax_axes(answers: Sequence[Outputs]) -> dict[str, int]:
     """The outputs that are probabilities over an axis in every answer, with that axis: their logits can be had back."""
     found: dict[str, int] = {}
@@ -86,21 +92,6 @@ def softmax_axes(answers: Sequence[Outputs]) -> dict[str, int]:
                 found[name] = axis
                 break
     return found
-
-
-def with_logits(outputs: Outputs, axes: Mapping[str, int]) -> Outputs:
-    """`outputs` and, for each softmax among them, its logits (with mean 0: softmax ignores a constant).
-
-    A softmax squeezes small differences: probabilities near 1/n agree while the logits are off by much."""
-    extra = [(LOGITS + name, logits(array, axes[name])) for name, array in outputs if name in axes]
-    return outputs + extra
-
-
-def logits(probabilities: Array, axis: int) -> Array:
-    """What a softmax over `axis` was given, with mean 0."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.log(probabilities.astype(np.float64))
-        return np.asarray(found - found.mean(axis, keepdims=True))
 
 
 def _representable(array: Array) -> bool:

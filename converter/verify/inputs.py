@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from ..errors import UsageError
-from .compare import Array
+from .compare import Array, narrow
 
 # Unknown sizes, per variant, as steps of the base; two axes of one input get different sizes, so that a swap shows. The
 # first fits models that halve several times, the second is odd, the third has equal axes.
@@ -113,6 +114,72 @@ def given_inputs(arrays: Sequence[Array], name: str = "given") -> InputSet:
     return InputSet(name, [np.asarray(array) for array in arrays])
 
 
+def other_kinds(arrays: Sequence[Array], seed: int = 0) -> Iterator[tuple[str, list[Array], list[Array]]]:
+    """Other inputs of these shapes, twice each: first drawn like the arrays, then at other scales, then as images.
+
+    Integers keep their range, booleans are drawn. Images are floats of rank 4 with 1, 3 or 4 channels."""
+    makers: list[tuple[str, Callable[[Array, np.random.Generator], Array]]] = [("drawn like them", _like(1.0))]
+    if any(array.dtype.kind == "f" or array.dtype.name == "bfloat16" for array in arrays):
+        makers += [(f"x{factor:g}", _like(factor)) for factor in (0.01, 0.1, 10, 100, 255)]
+    if any(_is_image(array) for array in arrays):
+        makers += [(name, functools.partial(_image, make)) for name, make in _IMAGES.items()]
+    for index, (name, make) in enumerate(makers):
+        rng = np.random.default_rng([seed, 1000 + index])
+        one, two = ([make(array, rng) for array in arrays] for _ in range(2))
+        yield name, one, two
+
+
+def _like(factor: float) -> Callable[[Array, np.random.Generator], Array]:
+    """Draws of an array's own mean and spread, times `factor`."""
+
+    def draw(array: Array, rng: np.random.Generator) -> Array:
+        if array.dtype.kind == "b":
+            return rng.integers(0, 2, array.shape).astype(bool)
+        if array.dtype.kind in "iu":
+            return rng.integers(int(array.min()), int(array.max()) + 1, array.shape).astype(array.dtype)
+        wide = array.astype(np.float64)
+        wide = wide[np.isfinite(wide)]
+        mean, spread = (float(wide.mean()), float(wide.std())) if wide.size else (0.0, 1.0)
+        return (factor * (mean + (spread or 1.0) * rng.standard_normal(array.shape))).astype(array.dtype)
+
+    return draw
+
+
+def _is_image(array: Array) -> bool:
+    return array.dtype.kind == "f" and array.ndim == 4 and (array.shape[-1] in (1, 3, 4) or array.shape[1] in (1, 3, 4))
+
+
+def _image(
+    make: Callable[[tuple[int, ...], np.random.Generator], Array], array: Array, rng: np.random.Generator
+) -> Array:
+    """An image of the array's shape and axes; what is none is drawn like itself."""
+    if not _is_image(array):
+        return _like(1.0)(array, rng)
+    last = array.shape[-1] in (1, 3, 4)
+    shape = array.shape if last else tuple(array.shape[i] for i in (0, 2, 3, 1))
+    made = make(shape, rng)
+    return np.ascontiguousarray(made if last else made.transpose(0, 3, 1, 2)).astype(array.dtype)
+
+
+def _gradient(shape: tuple[int, ...], rng: np.random.Generator) -> Array:
+    """Ramps from 0 to 255 in a direction of its own for each image and channel."""
+    rows, columns = np.linspace(0, 1, shape[1]), np.linspace(0, 1, shape[2])
+    tilt = rng.uniform(0, 1, (shape[0], 1, 1, shape[3]))
+    ramp = tilt * rows[None, :, None, None] + (1 - tilt) * columns[None, None, :, None]
+    return np.asarray(255 * np.where(rng.uniform(size=tilt.shape) < 0.5, ramp, 1 - ramp))
+
+
+_IMAGES: dict[str, Callable[[tuple[int, ...], np.random.Generator], Array]] = {
+    "images of 0 to 1": lambda shape, rng: rng.uniform(0, 1, shape),
+    "images of 0 to 255": lambda shape, rng: rng.uniform(0, 255, shape),
+    "images of -1 to 1": lambda shape, rng: rng.uniform(-1, 1, shape),
+    "gradients of 0 to 255": _gradient,
+    "plain colours of 0 to 255 with noise": lambda shape, rng: (
+        rng.uniform(0, 255, (shape[0], 1, 1, shape[3])) + rng.normal(0, 8, shape)
+    ),
+}
+
+
 def _variants(spec: InputSpec) -> int:
     return len(spec.sizes) if spec.sizes else len(_VARIANTS)
 
@@ -138,14 +205,14 @@ def _shape(spec: InputSpec, batch: int, variant: int, scale: int) -> tuple[int, 
 
 
 def _values(spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
-    dtype = np.dtype(spec.dtype)
+    dtype = narrow(np.zeros(0)).dtype if spec.dtype == "bfloat16" else np.dtype(spec.dtype)
     if dtype.kind == "b":
         return rng.integers(0, 2, shape).astype(bool)
     if dtype.kind in "iu":
         low = int(spec.low or 0)
         high = int(spec.high) if spec.high is not None else low + _DEFAULT_IDS
         return rng.integers(low, max(high, low + 1), shape).astype(dtype)
-    if dtype.kind != "f":
+    if dtype.kind != "f" and dtype.name != "bfloat16":
         raise UsageError(f"Input {spec.name!r} has dtype {spec.dtype}, for which no values can be made. Pass inputs.")
     if spec.low is not None and spec.high is not None:
         return rng.uniform(spec.low, spec.high, shape).astype(dtype)

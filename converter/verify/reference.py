@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from .compare import Array, magnitude
-from .evidence import LOGITS, is_really_float64, probe64, softmax_axes, with_logits
+from .evidence import is_really_float64, probe64, softmax_axes
 from .inputs import InputSet
-from .runner import Outputs, Runner, attempt
+from .runner import Runner, attempt
+from .search import moving_inputs, same_arrays
+from .taps import LOGITS, RECOVERED, Outputs, kinds_in, labelled, logits, split
 from .verdict import Gates
 
 _HALF_NOISE = 0.3
@@ -19,7 +21,7 @@ _HALF_NOISE = 0.3
 
 @dataclass
 class Reference:
-    """The source's answers, one entry for each input set that it answers, the logits of every softmax among them."""
+    """The source's answers, one entry for each input set that it answers, the taps of every output among them."""
 
     runner: Runner
     sets: list[InputSet] = field(default_factory=list)
@@ -27,34 +29,71 @@ class Reference:
     double: list[Outputs] | None = None
     straight: bool | None = None  # what probe64 said
     why: str = ""  # there is no float64, or not a whole one
+    count: int = 0  # outputs; what follows in an answer stands before one of them
+    kinds: dict[int, str] = field(default_factory=dict)  # the activation that ends an output, by its index
     axes: dict[str, int] = field(default_factory=dict)  # softmax outputs, by name
     noise: dict[str, float] = field(default_factory=dict)  # own float32 error, relative, the worst of all sets
     flips: dict[str, float] = field(default_factory=dict)  # share of unequal elements, integers and booleans
+    chaotic: dict[str, float] = field(default_factory=dict)  # noise past what a float32 comparison can mean
+    half: list[Outputs] = field(default_factory=list)  # a mixed-precision source as it is; `single` is its twin's
+
+    @property
+    def names(self) -> list[str]:
+        """The outputs' names."""
+        return [name for name, _ in self.single[0][: self.count]]
 
 
-def ask_source(runner: Runner, sets: Sequence[InputSet], gates: Gates, notes: list[str]) -> Reference:
-    """Run the source on every set; what it does not answer is noted and left out."""
+def ask_source(runner: Runner, sets: Sequence[InputSet], gates: Gates, notes: list[str], seed: int = 0) -> Reference:
+    """Run the source on every set; what it does not answer is noted and left out.
+
+    A source of mixed precision is asked as its float32 twin, and once more as it is. Where the outputs hardly move with
+    the input, two sets of another kind are added, under which they move most."""
     ours = Reference(runner, why=runner.why_no_64)
+    run = runner.run32
+    if runner.open32 is not None:
+        twin, why = attempt(runner.open32)
+        if twin is None:
+            notes.append(f"no float32 twin of the mixed-precision source, which is judged as it is: {why}")
+        run = twin or run
+    raw: list[Outputs] = []
     for each in sets:
-        outputs, why = attempt(functools.partial(runner.answer, runner.run32, each.arrays))
+        if any(same_arrays(each.arrays, other.arrays) for other in ours.sets):
+            continue  # a batch of one, reversed: it adds nothing
+        outputs, why = attempt(functools.partial(runner.answer, run, each.arrays))
         if outputs is None:
             notes.append(f"the source does not answer {each.name!r}: {why}")
         else:
-            ours.single.append(outputs)
+            raw.append(outputs)
             ours.sets.append(each)
-    ours.axes = softmax_axes(ours.single)
-    ours.single = [with_logits(outputs, ours.axes) for outputs in ours.single]
-    if runner.open64 is not None and ours.single:
+    if not raw:
+        return ours
+    moving_inputs(runner, run, ours.sets, raw, gates.weak, notes, seed)
+    double = None
+    if runner.open64 is not None:
         double, ours.straight, ours.why = ask64(runner, ours.sets)
-        if double is not None:
-            double = [with_logits(outputs, ours.axes) for outputs in double]
-            ours.why = _unfit(ours, double, gates)
-            ours.double = None if ours.why else double
+    if run is not runner.run32:
+        half, _ = attempt(lambda: [runner.answer(runner.run32, each.arrays) for each in ours.sets])
+        ours.half = [split(outputs)[0] for outputs in half or []]
+    _name(ours, raw, double)
+    if double is not None:
+        ours.why = _unfit(ours, gates)
+        ours.double = None if ours.why else ours.double
     if ours.double is None:
+        ours.chaotic = {}
         notes.append(f"no float64 reference: {ours.why}")
     elif ours.straight is False:
         ours.why = "its float64 run computes partly in float32"
     return ours
+
+
+def _name(ours: Reference, raw: list[Outputs], double: list[Outputs] | None) -> None:
+    """Give outputs and taps the names that they are shown under: a tap counts where every answer has it."""
+    plain = [split(outputs)[0] for outputs in raw]
+    ours.count = len(plain[0])
+    ours.axes = softmax_axes(plain)
+    ours.kinds = kinds_in([*raw, *(double or [])])
+    ours.single = [labelled(outputs, ours.kinds, ours.axes) for outputs in raw]
+    ours.double = None if double is None else [labelled(outputs, ours.kinds, ours.axes) for outputs in double]
 
 
 def ask64(
@@ -73,18 +112,22 @@ def ask64(
         return None, None, why
     if settled(answers):
         return answers, True, ""
-    smallest = min(sets, key=lambda each: sum(array.size for array in each.arrays))
+    smallest = min(sets, key=size_of)
     straight, _ = attempt(lambda: probe64(runner, run64, smallest.arrays))
     return answers, straight, ""
 
 
-def identical(left: Sequence[Outputs], right: Sequence[Outputs]) -> bool:
-    """The same numbers in every output, whatever their dtypes."""
+def size_of(each: InputSet) -> int:
+    """Elements of a set's inputs."""
+    return sum(array.size for array in each.arrays)
+
+
+def identical(left: Sequence[Outputs], right: Sequence[Outputs], count: int) -> bool:
+    """The same numbers in each of the `count` outputs, whatever their dtypes."""
     return all(
         np.array_equal(a, b, equal_nan=a.dtype.kind == "f" and b.dtype.kind == "f")
         for one, two in zip(left, right, strict=True)
-        for (name, a), (_, b) in zip(one, two, strict=False)
-        if not name.startswith(LOGITS)
+        for (_, a), (_, b) in zip(one[:count], two[:count], strict=False)
     )
 
 
@@ -95,9 +138,11 @@ def relative(low: Array, high: Array) -> float:
     return magnitude(low[finite].astype(high.dtype) - high[finite]) / scale if scale > 0 else 0.0
 
 
-def _unfit(ours: Reference, double: list[Outputs], gates: Gates) -> str:
+def _unfit(ours: Reference, gates: Gates) -> str:
     """Measure the source's own float32 error; why its float64 answers are no reference, or ''."""
+    double = ours.double or []
     half = any(array.dtype.itemsize < 4 for outputs in ours.single for _, array in outputs if array.dtype.kind == "f")
+    half = half or ours.runner.dtype.endswith("float16")
     limit = _HALF_NOISE if half else gates.sane
     for one, two in zip(ours.single, double, strict=True):
         if [(name, array.shape) for name, array in one] != [(name, array.shape) for name, array in two]:
@@ -108,9 +153,15 @@ def _unfit(ours: Reference, double: list[Outputs], gates: Gates) -> str:
                 continue
             noise = relative(low, high)
             ours.noise[name] = max(ours.noise.get(name, 0.0), noise)
-            if not (noise <= limit) and not name.startswith(LOGITS):
-                return f"its float64 answer for {name} is {noise:.1e} off, more than rounding explains"
+            if name in ours.axes:
+                by_log = LOGITS + name + RECOVERED
+                axis = ours.axes[name]
+                own = relative(logits(low, axis), logits(high, axis))
+                ours.noise[by_log] = max(ours.noise.get(by_log, 0.0), own)
+            if not (noise <= limit) and not name.endswith(RECOVERED):
+                ours.chaotic[name] = ours.noise[name]
     masked = not all(is_really_float64(outputs) for outputs in double)
-    if masked and (ours.straight is False or (ours.straight is None and not identical(ours.single, double))):
+    exact = ours.straight is None and identical(ours.single, double, ours.count)
+    if masked and not ours.straight and not exact:
         return "its float64 answers are float32 numbers throughout"
     return ""

@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from .compare import Array
-from .runner import Boundary, NoFloat64, Outputs, RunFn, Runner, attempt
+from .compare import Array, plain
+from .runner import Boundary, NoFloat64, RunFn, Runner, attempt
+from .taps import Outputs, tap_name
+from .taps_keras import keras_taps
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 
@@ -20,25 +22,61 @@ def keras_runner(model: Any, *, name: str = "keras", boundary: Boundary | None =
     """A Runner from a model on the Keras backend of this process; inputs in the order of `model.inputs`."""
     import keras
 
-    def open64() -> RunFn:
-        twin, reason = rebuild(model)
+    def twin_in(dtype: str) -> RunFn:
+        twin, reason = rebuild(model, dtype)
         if twin is None:
             raise NoFloat64(reason)
-        return keras_callable(twin, double=True)
+        return keras_callable(twin, double=dtype == "float64")
 
-    backend = keras.backend.backend()
-    return Runner(name, keras_callable(model), open64, backend=f"keras/{backend}", boundary=boundary or Boundary())
+    policy, mixed = policies(model)
+    return Runner(
+        name,
+        keras_callable(model),
+        lambda: twin_in("float64"),
+        backend=f"keras/{keras.backend.backend()}",
+        boundary=boundary or Boundary(),
+        open32=(lambda: twin_in("float32")) if mixed else None,
+        policy=policy,
+        dtype=_dtype_of(model),
+    )
+
+
+def policies(model: Any) -> tuple[str, bool]:
+    """(what the policy of a model is that computes in another dtype than float32, whether it is a mixed one)."""
+    import keras
+
+    found: dict[str, int] = {}
+    for layer in model._flatten_layers():
+        if not isinstance(layer, keras.Model | keras.layers.InputLayer):
+            name = layer.dtype_policy.name
+            if name in _FLOATS and name != "float32":
+                found[name] = found.get(name, 0) + 1
+    named = ", ".join(f"{name} in {count} layer{'s' * (count > 1)}" for name, count in found.items())
+    return f"the source's policy is {named}" if named else "", any(name.startswith("mixed_") for name in found)
+
+
+def _dtype_of(model: Any) -> str:
+    """The floating dtype of most weights."""
+    sizes: dict[str, int] = {}
+    for weight in model.weights:
+        if str(weight.dtype) in _FLOATS:
+            sizes[str(weight.dtype)] = sizes.get(str(weight.dtype), 0) + int(np.prod(weight.shape))
+    return max(sizes, key=lambda name: sizes[name]) if sizes else "float32"
 
 
 def keras_callable(model: Any, *, double: bool = False) -> RunFn:
-    """arrays -> [(name, array)] with training=False. `double`: the model is a float64 twin."""
+    """arrays -> [(name, array)] with training=False, taps behind. `double`: the model is a float64 twin."""
 
     def run(arrays: Sequence[Array]) -> Outputs:
         import keras
 
         with exact_keras(), float64_keras() if double else contextlib.nullcontext():
-            tensors = [keras.ops.convert_to_tensor(array, dtype=str(array.dtype)) for array in arrays]
-            return list(_flatten("", model(_packed(model, tensors), training=False)))
+            tensors = [keras.ops.convert_to_tensor(plain(array), dtype=str(array.dtype)) for array in arrays]
+            with keras_taps(keras.backend.backend()) as recorder:
+                leaves = list(_leaves("", model(_packed(model, tensors), training=False)))
+            taps = [(i, found) for i, (_, leaf) in enumerate(leaves) if (found := recorder.tap(leaf)) is not None]
+            outputs = [(name, _array(leaf)) for name, leaf in leaves]
+            return outputs + [(tap_name(i, kind), _array(value)) for i, (kind, value) in taps]
 
     return run
 
@@ -49,7 +87,7 @@ def rebuild(model: Any, dtype: str = "float64") -> tuple[Any, str]:
     The config's policies and casts become `dtype`; initialisers become zeros, for every weight is then copied by cast.
     Config constants that a float32 layer holds rounded (Normalization's mean) are rounded alike: they are its weights.
     """
-    with _untouched_globals(), float64_keras() if dtype == "float64" else contextlib.nullcontext():
+    with _untouched_globals(), float64_keras() if dtype == "float64" else _policy_is(dtype):
         twin, why = attempt(lambda: _twin(model, dtype))
     return twin, f"{type(model).__name__} cannot be rebuilt: {why}" if why else ""
 
@@ -92,6 +130,19 @@ def float64_keras() -> Iterator[None]:
     finally:
         table["float64"] = entry
         keras.config.set_floatx(floatx)
+        keras.config.set_dtype_policy(policy)
+
+
+@contextlib.contextmanager
+def _policy_is(dtype: str) -> Iterator[None]:
+    """Layers made inside other layers follow the global policy: it is this one, and as before on leaving."""
+    import keras
+
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy(dtype)
+        yield
+    finally:
         keras.config.set_dtype_policy(policy)
 
 
@@ -215,16 +266,19 @@ def _packed(model: Any, tensors: list[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else tensors
 
 
-def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Array]]:
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Tensors of a nested structure with their place in it as the name."""
-    import keras
-
     if isinstance(value, Mapping):
         for key, part in sorted(value.items(), key=lambda item: str(item[0])):
-            yield from _flatten(f"{prefix}.{key}" if prefix else str(key), part)
+            yield from _leaves(f"{prefix}.{key}" if prefix else str(key), part)
     elif isinstance(value, tuple | list):
         for index, part in enumerate(value):
-            yield from _flatten(f"{prefix}.{index}" if prefix else f"output_{index}", part)
+            yield from _leaves(f"{prefix}.{index}" if prefix else f"output_{index}", part)
     elif value is not None:
-        array = np.array(keras.ops.convert_to_numpy(value))
-        yield prefix or "output", array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+        yield prefix or "output", value
+
+
+def _array(tensor: Any) -> Array:
+    import keras
+
+    return plain(np.array(keras.ops.convert_to_numpy(tensor)))

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .compare import Array
-from .runner import Boundary, NoFloat64, Outputs, RunFn, Runner, first_line
+from .runner import Boundary, NoFloat64, RunFn, Runner, first_line
+from .taps import Outputs, tap_name
+from .taps_torch import torch_taps
 
 # Every switch by which torch trades float32 precision for speed (TF32 on NVIDIA, bfloat16 in oneDNN).
 _PRECISION = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
@@ -29,7 +31,10 @@ def torch_runner(
         return torch_callable(double_copy(model), device=device, kwargs=kwargs, own=True)
 
     run32 = torch_callable(model, device=device, kwargs=kwargs)
-    return Runner(name, run32, open64, device=device, backend="torch", boundary=boundary or Boundary())
+    dtype = _dtype_of(model)
+    policy = "" if dtype == "float32" else f"the source computes in {dtype}"
+    boundary = boundary or Boundary()
+    return Runner(name, run32, open64, device=device, backend="torch", boundary=boundary, dtype=dtype, policy=policy)
 
 
 def torch_callable(model: Any, *, device: str = "cpu", kwargs: Sequence[str] = (), own: bool = False) -> RunFn:
@@ -42,11 +47,15 @@ def torch_callable(model: Any, *, device: str = "cpu", kwargs: Sequence[str] = (
         model = (model if own else copy.deepcopy(model)).to(place)
 
     def run(arrays: Sequence[Array]) -> Outputs:
-        tensors = [torch.from_numpy(array.copy()).to(place) for array in arrays]
+        tensors = [_tensor(array).to(place) for array in arrays]
         split = len(tensors) - len(kwargs)
         with exact_torch(device), _eval_mode(model):
-            result = model(*tensors[:split], **dict(zip(kwargs, tensors[split:], strict=True)))
-            return list(_flatten("", result))
+            with torch_taps() as recorder:
+                result = model(*tensors[:split], **dict(zip(kwargs, tensors[split:], strict=True)))
+            leaves = list(_leaves("", result))
+            taps = [(i, found) for i, (_, leaf) in enumerate(leaves) if (found := recorder.tap(leaf)) is not None]
+            outputs = [(name, _array(leaf)) for name, leaf in leaves]
+            return outputs + [(tap_name(i, kind), _array(value)) for i, (kind, value) in taps]
 
     return run
 
@@ -68,9 +77,13 @@ def double_copy(model: Any) -> Any:
 
 @contextlib.contextmanager
 def exact_torch(device: str = "cpu") -> Iterator[None]:
-    """No gradients, IEEE float32 in every backend, and the global RNG as before, on leaving."""
+    """No gradients, IEEE float32 in every backend, and the global RNG as before, on leaving.
+
+    nn.TransformerEncoder's fast path zeroes padded rows, which neither the module's own code nor a program exported
+    from it does: it is off."""
     import torch
 
+    fast = torch.backends.mha.get_fastpath_enabled()
     switches = [_find(torch.backends, path) for path in _PRECISION]
     before = [(switch, switch.fp32_precision) for switch in switches if hasattr(switch, "fp32_precision")]
     cards = [torch.device(device).index or 0] if device.startswith("cuda") else []
@@ -78,8 +91,10 @@ def exact_torch(device: str = "cpu") -> Iterator[None]:
         try:
             for switch, _ in before:
                 switch.fp32_precision = "ieee"
+            torch.backends.mha.set_fastpath_enabled(False)
             yield
         finally:
+            torch.backends.mha.set_fastpath_enabled(fast)
             for switch, value in before:
                 switch.fp32_precision = value
 
@@ -104,18 +119,42 @@ def _find(root: Any, path: str) -> Any:
     return root
 
 
-def _flatten(prefix: str, value: Any) -> Iterator[tuple[str, Array]]:
+def _tensor(array: Array) -> Any:
+    """A tensor of its own memory; numpy has bfloat16 by extension only, which torch does not read."""
+    import torch
+
+    if array.dtype.name == "bfloat16":
+        return torch.from_numpy(array.astype("float32")).to(torch.bfloat16)
+    return torch.from_numpy(array.copy())
+
+
+def _array(tensor: Any) -> Array:
+    import torch
+
+    plain = tensor.detach().cpu()
+    array: Array = (plain.float() if plain.dtype == torch.bfloat16 else plain).numpy().copy()
+    return array
+
+
+def _leaves(prefix: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Tensors of a nested structure with their place in it as the name; what is no tensor is left out."""
     import torch
 
     if isinstance(value, torch.Tensor):
-        tensor = value.detach().cpu()
-        if tensor.dtype == torch.bfloat16:
-            tensor = tensor.float()
-        yield prefix or "output", tensor.numpy().copy()
+        yield prefix or "output", value
     elif isinstance(value, Mapping):
         for key, part in sorted(value.items(), key=lambda item: str(item[0])):
-            yield from _flatten(f"{prefix}.{key}" if prefix else str(key), part)
+            yield from _leaves(f"{prefix}.{key}" if prefix else str(key), part)
     elif isinstance(value, tuple | list):
         for index, part in enumerate(value):
-            yield from _flatten(f"{prefix}.{index}" if prefix else f"output_{index}", part)
+            yield from _leaves(f"{prefix}.{index}" if prefix else f"output_{index}", part)
+
+
+def _dtype_of(model: Any) -> str:
+    """The floating dtype of most parameters and buffers."""
+    sizes: dict[str, int] = {}
+    for tensor in [*model.parameters(), *model.buffers()]:
+        if tensor.is_floating_point():
+            name = str(tensor.dtype).removeprefix("torch.")
+            sizes[name] = sizes.get(name, 0) + tensor.numel()
+    return max(sizes, key=lambda name: sizes[name]) if sizes else "float32"

@@ -10,8 +10,8 @@ import numpy as np
 
 from ..errors import ConvertError
 from .compare import Array
+from .taps import Outputs, tap_index
 
-Outputs = list[tuple[str, Array]]
 RunFn = Callable[[Sequence[Array]], Outputs]
 Perm = tuple[int, ...] | None
 T = TypeVar("T")
@@ -34,17 +34,23 @@ class Boundary:
         return [_turn(array, self.inputs, i) for i, array in enumerate(arrays)]
 
     def to_source(self, outputs: Outputs) -> Outputs:
-        """The target's outputs in the source's order of axes."""
-        return [(name, _turn(array, self.outputs, i)) for i, (name, array) in enumerate(outputs)]
+        """The target's outputs in the source's order of axes; a tap goes with its output."""
+        taps = [tap_index(name) for name, _ in outputs]
+        places = [i if tap is None else tap for i, tap in enumerate(taps)]
+        return [(name, _turn(array, self.outputs, i)) for i, (name, array) in zip(places, outputs, strict=True)]
 
 
 @dataclass
 class Runner:
-    """One rung: a model that answers in float32 and, where `open64` is given, in float64.
+    """One rung: a model that answers in its own dtype and, where `open64` is given, in float64.
 
     `open64` makes the float64 callable when the judge needs it and the judge drops it right after, so that one float64
-    copy is alive at a time; it raises NoFloat64 where there is none. `extras` names outputs that are compared by name
-    (logits before a softmax) where source and target both have them. `close` is called when the judge has every answer.
+    copy is alive at a time; it raises NoFloat64 where there is none. `most64` bounds the input sets that are run so,
+    the smallest first (0: all); a float64 answer that is off by less than `rounds64` is the rounding of the constants
+    that the graph was written with: it proves nothing, and is no fault. `open32` is given where the model computes in
+    mixed precision: its float32 twin. `policy` says what a source of another dtype than float32 computes in, `dtype`
+    what most of a model does. `note` tells, once it ran, what was run in the model's place. `close` is called when the
+    judge has every answer.
     """
 
     name: str
@@ -54,8 +60,13 @@ class Runner:
     device: str = "cpu"
     backend: str = ""
     boundary: Boundary = field(default_factory=Boundary)
-    extras: frozenset[str] = frozenset()
     close: Callable[[], None] | None = None
+    open32: Callable[[], RunFn] | None = None
+    most64: int = 0
+    rounds64: float = 0.0
+    policy: str = ""
+    dtype: str = "float32"
+    note: Callable[[], str] = lambda: ""
 
     def answer(self, run: RunFn, arrays: Sequence[Array], *, double: bool = False) -> Outputs:
         """Run on the source's inputs (floats as float64 where `double`), outputs in the source's order of axes."""
@@ -83,7 +94,7 @@ def attempt(call: Callable[[], T]) -> tuple[T | None, str]:
 
 def widen(array: Array) -> Array:
     """Floats below float64 as float64, exactly; everything else as it is."""
-    return array.astype(np.float64) if array.dtype.kind == "f" else array
+    return array.astype(np.float64) if array.dtype.kind == "f" or array.dtype.name == "bfloat16" else array
 
 
 def first_line(error: BaseException) -> str:

@@ -25,7 +25,9 @@ class Gates:
               So the least budget is 16 * 2 + 4 = 36 steps = 4e-6. A wrong formula smaller than that is the float64
               proof's to find, and where there is none the verdict says that it rests on this budget.
     stated    float32 where nothing was measured in float64, on either side
-    sane      a float64 answer further than this from the float32 one is not the same model, and is not used
+    sane      a source whose float32 answer is further than this from its float64 one is chaotic in float32, if the
+              target shows the same; else the float64 answer is that of another model, and is not used
+    large     a float32 tolerance larger than this is never granted without saying where it comes from
     weak      an output that moves less than this with the input is weak evidence
     min_share integers and booleans in float32: the share of equal elements is never asked to be less than this
     """
@@ -36,6 +38,7 @@ class Gates:
     floor: float = 2.0
     stated: float = 1e-5
     sane: float = 1e-2
+    large: float = 1e-3
     weak: float = 1e-3
     min_share: float = 0.9
     require_proof: bool = False
@@ -45,7 +48,8 @@ class Gates:
 class Rung:
     """One model in one precision, compared with the reference: for each output the worst of all input sets.
 
-    `passed` is None where nothing is judged: the source itself, or a float64 run that turned out to be none."""
+    `passed` is None where nothing is judged: the source itself, a float64 run that turned out to be none, or a float32
+    run of what is chaotic in float32; `note` says which."""
 
     name: str
     device: str
@@ -79,7 +83,11 @@ class Weights:
 
 @dataclass
 class Verdict:
-    """All that was found. `passed` counts every rung and the weights; `proof` says whether float64 bears it."""
+    """All that was found. `passed` counts every rung and the weights; `proof` says whether float64 bears it.
+
+    `weak` names the outputs that say nothing, because they hardly move with any input that was tried. `chaotic` holds,
+    for each output whose float32 answers are their own rounding, the source's relative float32 error. `policy` is a
+    sentence where the source computes in another dtype than float32."""
 
     passed: bool
     proof: bool
@@ -88,6 +96,8 @@ class Verdict:
     broken: str = ""
     sensitivity: dict[str, float] = field(default_factory=dict)
     weak: list[str] = field(default_factory=list)
+    chaotic: dict[str, float] = field(default_factory=dict)
+    policy: str = ""
     weights: Weights | None = None
     notes: list[str] = field(default_factory=list)
     seed: int = 0
@@ -96,7 +106,8 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        data = {key: getattr(self, key) for key in ("passed", "proof", "rests_on", "broken", "sensitivity", "weak")}
+        keys = ("passed", "proof", "rests_on", "broken", "sensitivity", "weak", "chaotic", "policy")
+        data = {key: getattr(self, key) for key in keys}
         weights = None if self.weights is None else {**asdict(self.weights), "passed": self.weights.passed}
         data |= {"rungs": [rung.to_dict() for rung in self.rungs], "weights": weights, "notes": list(self.notes)}
         return data | {"seed": self.seed, "sets": self.sets, "gates": asdict(self.gates)}

@@ -1,0 +1,242 @@
+"""One hop against the source: the float64 rung, the float32 rung, and what is large or chaotic about the latter."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from .compare import Array, Diff, compare, magnitude
+from .evidence import is_really_float64
+from .reference import Reference, ask64, identical, relative, size_of
+from .runner import Runner, attempt
+from .taps import KINDS, LOGITS, RECOVERED, Outputs, logits, split
+from .verdict import Gates, Rung
+
+Pair = tuple[str, Array, Array]
+
+
+def judge_hop(ours: Reference, hop: Runner, gates: Gates, notes: list[str]) -> list[Rung]:
+    """One hop's rungs: float64 where both sides have it, and its own dtype always."""
+    run = hop.run32
+    if hop.open32 is not None:
+        twin, why = attempt(hop.open32)
+        run = twin or run
+        judged = f"as it is: {why}" if why else "by its float32 twin"
+        notes.append(f"{hop.name} computes in mixed precision and is judged {judged}")
+    single, why = attempt(lambda: [hop.answer(run, each.arrays) for each in ours.sets])
+    if single is None:  # the source answered this, so it is a failure of the hop
+        return [Rung(hop.name, hop.device, hop.backend, hop.dtype, "", False, note=why)]
+    chosen = _chosen(ours, hop)
+    part = _part(ours, chosen)
+    rungs: list[Rung] = []
+    double = None
+    if hop.open64 is not None:
+        double, straight, why = ask64(hop, part.sets, functools.partial(_settled, part, hop, gates))
+        if double is None:
+            notes.append(f"{hop.name} on {hop.device} has no float64: {why}")
+        elif ours.double is not None:
+            stable = _stable(part, hop, [single[i] for i in chosen], double)
+            if stable:
+                told = ", ".join(f"{name} {ours.chaotic[name]:.1e}" for name in stable)
+                notes.append(
+                    f"the source's float64 answers are off its own float32 ones ({told}) and {hop.name}'s are not: "
+                    "they are those of another model, and are not used"
+                )
+                ours = replace(ours, double=None, chaotic={}, why="its float64 answers are those of another model")
+            else:
+                rungs.append(_rung64(part, hop, double, straight, gates))
+    for (name, a), (_, b) in zip(ours.single[0][: ours.count], single[0], strict=False):
+        if a.dtype != b.dtype:
+            notes.append(f"{hop.name}: {name} is {b.dtype}, {a.dtype} in the source")
+    own = double if len(chosen) == len(ours.sets) else None
+    rungs.append(_rung32(ours, hop, single, own, gates))
+    if hop.note():
+        notes.append(f"{hop.name}: {hop.note()}")
+    return rungs
+
+
+def own_error(ours: Reference, answers: Sequence[Outputs], precision: str, note: str = "") -> Rung:
+    """The source's own rounding, for the table; nothing is judged."""
+    diffs = [
+        compare(name, reference, candidate, np.inf, share=0.0)
+        for single, double in zip(answers, ours.double or [], strict=False)
+        for (name, candidate), (_, reference) in zip(single, double, strict=False)
+    ]
+    runner = ours.runner
+    against = f"{runner.name} float64" if diffs else ""
+    return Rung(runner.name, runner.device, runner.backend, precision, against, None, _worst(diffs), len(answers), note)
+
+
+def _chosen(ours: Reference, hop: Runner) -> list[int]:
+    """The sets that the hop runs in float64: all, or the smallest ones."""
+    order = sorted(range(len(ours.sets)), key=lambda i: size_of(ours.sets[i]))
+    return sorted(order[: hop.most64 or len(order)])
+
+
+def _part(ours: Reference, chosen: Sequence[int]) -> Reference:
+    """The reference on some of its sets."""
+    double = None if ours.double is None else [ours.double[i] for i in chosen]
+    return replace(
+        ours, sets=[ours.sets[i] for i in chosen], single=[ours.single[i] for i in chosen], double=double
+    )
+
+
+def _stable(ours: Reference, hop: Runner, single: list[Outputs], double: list[Outputs]) -> list[str]:
+    """The outputs that are chaotic in the source and not in the hop: a float64 that is far off is no rounding then."""
+    own: dict[str, float] = {}
+    for mine, low, high in zip(ours.single, single, double, strict=True):
+        for (name, _, a), (_, _, b) in zip(_pairs(ours, mine, low), _pairs(ours, mine, high), strict=False):
+            if a.shape == b.shape and a.dtype.kind == "f":
+                own[name] = max(own.get(name, 0.0), relative(a, b))
+    # Rounding is luck, but not by a factor of a hundred.
+    return [name for name, noise in ours.chaotic.items() if name in own and own[name] < noise / 100]
+
+
+def _diffs64(ours: Reference, double: list[Outputs], gates: Gates) -> list[Diff]:
+    diffs: list[Diff] = []
+    for mine, theirs in zip(ours.double or [], double, strict=True):
+        for name, reference, candidate in _pairs(ours, mine, theirs):
+            by_log = 64 * float(np.finfo(np.float64).eps) if name.endswith(RECOVERED) else 0.0
+            diffs.append(compare(name, reference, candidate, gates.proof * magnitude(reference) + by_log))
+    return diffs
+
+
+def _settled(ours: Reference, hop: Runner, gates: Gates, double: list[Outputs]) -> bool:
+    if ours.double is None:
+        return True
+    return ours.straight is True and all(diff.passed for diff in _diffs64(ours, double, gates))
+
+
+def _rung64(ours: Reference, hop: Runner, double: list[Outputs], straight: bool | None, gates: Gates) -> Rung:
+    diffs = _diffs64(ours, double, gates)
+    passed: bool | None = bool(diffs) and all(diff.passed for diff in diffs)
+    note = ""
+    crooked = [who.name for who, line in ((ours.runner, ours.straight), (hop, straight)) if line is False]
+    if crooked and all(diff.max_abs is not None for diff in diffs):
+        passed, note = None, f"no proof: the float64 run of {crooked[0]} computes partly in float32"
+    elif not passed and all((diff.max_rel or np.inf) <= hop.rounds64 for diff in diffs if not diff.passed):
+        off = max(diff.max_rel or 0.0 for diff in diffs)
+        passed, note = None, f"no proof: {off:.1e} off, as the graph's constants are float32 numbers"
+    elif passed and straight is None and not all(map(is_really_float64, double)):
+        mine = ours.double or []
+        exact = identical(double, mine, ours.count) and identical(ours.single, mine, ours.count)
+        passed = True if exact else None
+        note = (
+            "bit-identical, nothing was rounded"
+            if exact
+            else f"no proof: {hop.name} answers float32 numbers throughout"
+        )
+    against = f"{ours.runner.name} float64"
+    return Rung(hop.name, hop.device, hop.backend, "float64", against, passed, _worst(diffs), len(ours.sets), note)
+
+
+def _rung32(ours: Reference, hop: Runner, single: list[Outputs], double: list[Outputs] | None, gates: Gates) -> Rung:
+    """The float32 budget. Where the source is not finite in float32 it is the reference: an overflow is its own.
+
+    What is chaotic in float32 has no budget: shapes, dtypes and what is not finite are judged, values are shown."""
+    noises = ours.noise if ours.double is not None else _own_noise(ours, single, double, gates)
+    diffs: list[Diff] = []
+    large: dict[str, float] = {}
+    for index, theirs in enumerate(single):
+        mine = ours.single[index] if ours.double is None else _mended(ours.single[index], ours.double[index])
+        dtypes = {name: array.dtype for name, array in ours.single[index]}
+        for name, reference, candidate in _pairs(ours, mine, theirs):
+            size, dtype = magnitude(reference), dtypes.get(name)
+            step = max(_step(dtype, size), _step(candidate.dtype, size))
+            noise = noises.get(name, 0.0)
+            if dtype == np.float64 and candidate.dtype == np.float32:
+                noise = max(noise, gates.stated / gates.budget)  # a float32 clone, whose rounding nothing measured
+            tol = gates.budget * max(noise * size, gates.floor * step) + gates.ulps * step
+            if dtype == np.float64 and candidate.dtype == np.float64:
+                tol = max(tol, gates.proof * size)
+            share = max(gates.min_share, 1 - gates.budget * ours.flips.get(name, 0.0))
+            diff = compare(name, reference, candidate, np.inf if name in ours.chaotic else tol, share=share)
+            if name not in ours.chaotic and diff.max_rel is not None and size > 0 and tol / size > gates.large:
+                large[name] = max(large.get(name, 0.0), tol / size)
+            diffs.append(diff)
+    against = f"{ours.runner.name} {ours.runner.dtype if ours.double is None else 'float64'}"
+    passed: bool | None = bool(diffs) and all(diff.passed for diff in diffs)
+    told = []
+    if ours.chaotic:
+        passed = None if passed else False
+        told.append("chaotic in float32: " + ", ".join(f"own error {v:.1e}" for v in [max(ours.chaotic.values())]))
+    if large:
+        name = max(large, key=lambda each: large[each])
+        told.append(_large(ours, hop, name, large[name], noises.get(name, 0.0), gates))
+    note = "; ".join(told)
+    return Rung(hop.name, hop.device, hop.backend, hop.dtype, against, passed, _worst(diffs), len(ours.sets), note)
+
+
+def _large(ours: Reference, hop: Runner, name: str, tol: float, noise: float, gates: Gates) -> str:
+    """Why so much is allowed."""
+    whose = "the source's" if ours.double is not None else f"{hop.name}'s"
+    if gates.budget * noise < tol / 2:
+        return f"allows {tol:.1e}: {gates.budget:g} times {gates.floor:g} steps of the output's dtype"
+    dtype = ours.runner.dtype if ours.double is not None else hop.dtype
+    return f"allows {tol:.1e}: {gates.budget:g} times {whose} own rounding in {dtype}, {noise:.1e} in {name}"
+
+
+def _own_noise(
+    ours: Reference, single: list[Outputs], double: list[Outputs] | None, gates: Gates
+) -> dict[str, float]:
+    """Without a float64 source: the hop's own float32 error (at most `stated`), or what makes the budget `stated`."""
+    if double is None:
+        names = [name for name, _, _ in _pairs(ours, ours.single[0], single[0])]
+        return dict.fromkeys(names, gates.stated / gates.budget)
+    found: dict[str, float] = {}
+    for mine, low, high in zip(ours.single, single, double, strict=True):
+        for (name, _, left), (_, _, right) in zip(_pairs(ours, mine, low), _pairs(ours, mine, high), strict=False):
+            if left.shape == right.shape and left.dtype.kind == "f":
+                found[name] = max(found.get(name, 0.0), min(relative(left, right), gates.stated))
+    return found
+
+
+def _pairs(ours: Reference, mine: Outputs, theirs: Outputs) -> list[Pair]:
+    """Outputs by position, and what stands before each one's activation where both sides show it; the logits of a
+    softmax by log where one of them does not. A wrong number of outputs is a pair that fails."""
+    left, named = mine[: ours.count], dict(mine[ours.count :])
+    right, taps = split(theirs)
+    if len(left) != len(right):
+        return [("number of outputs", np.array(len(left)), np.array(len(right)))]
+    pairs: list[Pair] = []
+    for index, ((name, a), (_, b)) in enumerate(zip(left, right, strict=True)):
+        pairs.append((name, a, b))
+        kind = ours.kinds.get(index)
+        if kind is not None and taps.get(index, ("", b))[0] == kind:
+            label = KINDS[kind] + name
+            pairs.append((label, named[label], taps[index][1]))
+        elif name in ours.axes and a.shape == b.shape and b.dtype.kind == "f":
+            axis = ours.axes[name]
+            pairs.append((LOGITS + name + RECOVERED, logits(a, axis), logits(b, axis)))
+    return pairs
+
+
+def _mended(single: Outputs, double: Outputs) -> Outputs:
+    """The float64 answer, but where float32 is not finite (it overflows before float64 does) the float32 one."""
+    return [
+        (name, np.where(np.isfinite(low), high, low) if low.dtype.kind in "fc" else high)
+        for (name, low), (_, high) in zip(single, double, strict=True)
+    ]
+
+
+def _step(dtype: np.dtype[Any] | None, size: float) -> float:
+    if dtype is None or dtype.kind != "f":
+        return 0.0
+    with np.errstate(over="ignore"):
+        step = float(np.spacing(np.abs(dtype.type(size))))
+    return step if np.isfinite(step) else float(np.finfo(dtype.type).eps) * size
+
+
+def _worst(diffs: Sequence[Diff]) -> tuple[Diff, ...]:
+    """For each output the worst of its comparisons: a failure first, then the largest relative difference."""
+    found: dict[str, Diff] = {}
+    for diff in diffs:
+        best = found.get(diff.name)
+        rank = (not diff.passed, diff.max_abs is None, diff.max_rel or 0.0)
+        if best is None or rank > (not best.passed, best.max_abs is None, best.max_rel or 0.0):
+            found[diff.name] = diff
+    return tuple(found.values())
