@@ -99,30 +99,58 @@ def merged(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
     """The inputs of a merging layer in one dtype, those of lower rank with axes of length 1 behind the batch axis."""
     rank = max(len(g.shape(x)) for x in xs)
     raised = []
-    for x in alike(g, xs):
+    for x in _numbers_of(alike(g, xs)):
         missing = rank - len(g.shape(x))
         raised.append(g.op(Unsqueeze(axes=tuple(range(1, missing + 1))), x) if missing else x)
     return raised
 
 
 def alike(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
-    """The values in one dtype: integers and truth values become the float that stands beside them."""
+    """The values in one dtype: the widest of the floats; integers and truth values become the float beside them."""
     kinds = {x.dtype for x in xs if x.dtype is not None}
     if len(kinds) <= 1:
         return list(xs)
-    floats = [kind for kind in kinds if kind.is_floating_point()]
-    if len(floats) != 1:
+    to = _widest(kinds)
+    return [x if x.dtype == to else g.op(Cast(to=int(to)), x) for x in xs]
+
+
+def _numbers_of(xs: list[ir.Value]) -> list[ir.Value]:
+    if any(x.dtype == ir.DataType.BOOL for x in xs):
+        raise Refusal("it computes with truth values, which ONNX does not.", "Cast them to numbers before.")
+    return xs
+
+
+def _widest(kinds: set[ir.DataType]) -> ir.DataType:
+    floats = {kind for kind in kinds if kind.is_floating_point()}
+    if not floats:
         raise Refusal(f"it mixes the dtypes {', '.join(sorted(str(kind) for kind in kinds))}.")
-    return [x if x.dtype == floats[0] else g.op(Cast(to=int(floats[0])), x) for x in xs]
+    if len(floats) == 1:
+        return next(iter(floats))
+    return ir.DataType.DOUBLE if ir.DataType.DOUBLE in floats else ir.DataType.FLOAT
+
+
+def _narrow(xs: list[ir.Value]) -> list[ir.Value]:
+    if any(x.dtype == ir.DataType.INT64 for x in xs):
+        raise Refusal("Keras's backends disagree on the dtype that it gives for int64.", "Cast them to int32.")
+    return xs
 
 
 def operands(g: Capture, *xs: Any) -> list[ir.Value]:
-    """Arguments of a keras.ops operation: values as they are, numbers and arrays as constants of the values' dtype."""
+    """Arguments of a keras.ops operation: values as they are, numbers and arrays as constants of the values' dtype.
+
+    An array has a dtype of its own, which takes part in the promotion; a number takes that of the values.
+    """
     values = [x for x in xs if isinstance(x, ir.Value)]
     rest = [x for x in xs if not isinstance(x, ir.Value)]
     if any(_is_float(x) for x in rest) and not any(_floating(v) for v in values):
-        values = [g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in values]
-    values = alike(g, values)
+        to = ir.DataType.from_numpy(np.dtype(g.setting("floatx")))
+        values = [g.op(Cast(to=int(to)), v) for v in values]
+    values = _numbers_of(alike(g, values))
+    plain = (bool, int, float, list, tuple)
+    arrays = {ir.DataType.from_numpy(g.array(x).dtype) for x in rest if not isinstance(x, plain)}
+    kinds = {a for a in arrays if a.is_floating_point()} | {v.dtype for v in values[:1] if v.dtype is not None}
+    if _floating(values[0]) and (wider := _widest(kinds)) not in (values[0].dtype, ir.DataType.DOUBLE):
+        values = [g.op(Cast(to=int(wider)), v) for v in values]
     given = iter(values)
     return [next(given) if isinstance(x, ir.Value) else _constant(g, x, values[0]) for x in xs]
 
@@ -260,13 +288,14 @@ class Div(_Binary):
             raise LookupError(f"Keras has no layer for a division {'by' if index else 'of'} {number!r}")
         return {"scale": 1.0 / number}
 
-    @keras_layer("Average", vet=refusals.either(refusals.one_float, refusals.a_float))
+    @keras_layer("Average", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         values = merged(g, xs)
-        if len(values) == 1:
-            return values[0]
-        return g.op(Div(), fold(g, Add(), values), g.constant(float(len(values)), values[0]))
+        total = fold(g, Add(), values)
+        if not _floating(total):
+            total = g.op(Cast(to=int(ir.DataType.from_numpy(np.dtype(g.setting("floatx"))))), total)
+        return total if len(values) == 1 else g.op(Div(), total, g.constant(float(len(values)), total))
 
     @keras_operation("Divide", "TrueDivide")
     @staticmethod
@@ -292,7 +321,7 @@ class Max(_Extreme):
     @keras_layer("Maximum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Max(), merged(g, xs))
+        return fold(g, Max(), _narrow(merged(g, xs)))
 
     @keras_operation("Maximum")
     @staticmethod
@@ -315,7 +344,7 @@ class Min(_Extreme):
     @keras_layer("Minimum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Min(), merged(g, xs))
+        return fold(g, Min(), _narrow(merged(g, xs)))
 
     @keras_operation("Minimum")
     @staticmethod
@@ -342,7 +371,10 @@ class Pow(Op):
     @keras_operation("Power")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
-        return g.op(Pow(), *operands(g, x1, x2))
+        values = operands(g, x1, x2)
+        if not _floating(values[0]) and values[0].dtype not in (ir.DataType.INT32, ir.DataType.INT64):
+            raise Refusal(f"a power of {values[0].dtype} numbers has no mapping.", "Cast them to floats before.")
+        return g.op(Pow(), *values)
 
 
 class _Method(Op, abstract=True):
@@ -363,6 +395,8 @@ class Neg(_Method):
     @keras_operation("Negative")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        if x.dtype is not None and x.dtype.name.startswith(("UINT", "BOOL")):
+            raise Refusal(f"it negates {x.dtype.name} numbers, which have no sign.", "Cast them to floats before.")
         return g.op(Neg(), x)
 
 
@@ -385,4 +419,4 @@ class Abs(_Method):
     @keras_operation("Absolute", "Abs")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
-        return g.op(Abs(), x)
+        return g.op(Abs(), *_numbers_of([x]))

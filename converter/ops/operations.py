@@ -32,6 +32,9 @@ FUNCTIONS = (
 """Classes of keras.ops that do what the function of keras.activations with the same name does, without options."""
 
 
+SIGNED = frozenset({ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64})
+
+
 class _Operations(Op, abstract=True):
     """No op of its own."""
 
@@ -42,6 +45,8 @@ class _Operations(Op, abstract=True):
         row = KERAS_ACTIVATIONS.get(name)
         if row is None:
             raise Refusal(f"the activation {name!r} has no mapping.")
+        if x.dtype is not None and not x.dtype.is_floating_point() and (name != "relu" or x.dtype not in SIGNED):
+            raise Refusal(f"{name} of {x.dtype} numbers has no mapping.", "Cast them to floats before.")
         return row(g, x)
 
     @keras_operation("Clip", vet=refusals.two_numbers)
