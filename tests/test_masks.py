@@ -122,14 +122,14 @@ def merged_twice(name: str) -> Any:
 
 @pytest.mark.parametrize("name", ["Multiply", "Maximum", "Minimum"])
 def test_layers_that_look_at_the_masks_of_their_inputs_are_refused(name: str) -> None:
-    with pytest.raises(Unsupported, match="masks are not converted yet"):
+    with pytest.raises(Unsupported, match="the mask that mask_zero=True makes reaches"):
         converter.convert(merged_twice(name), "torch", verify=False)
 
 
 @pytest.mark.filterwarnings("ignore:Layer .* does not support masking")
 def test_a_mask_inside_a_nested_model_is_refused() -> None:
     inner = keras.Sequential([keras.Input((4, 3)), L.Dense(2), L.GlobalAveragePooling1D()])
-    with pytest.raises(Unsupported, match="masks are not converted yet"):
+    with pytest.raises(Unsupported, match="the mask that mask_zero=True makes reaches"):
         converter.convert(embedded(inner), "torch", verify=False)
 
 
@@ -175,3 +175,12 @@ def test_an_argument_that_no_row_takes_is_refused(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(Unsupported, match=why):
             converter.convert(model, "torch", verify=False)
     converter.convert(keras.Model(x, layer(x, scale=1.0)), "torch", verify=False)
+
+
+def test_a_mask_that_is_given_is_followed() -> None:
+    """A layer hands an explicit mask on; where Keras does not write it into the next call, that one is refused."""
+    x, m = keras.Input((5, 3)), keras.Input((5,), dtype="bool")
+    y = L.BatchNormalization()(x, mask=m)
+    with pytest.raises(Unsupported, match="the mask that mask= of its call makes reaches"):
+        converter.convert(keras.Model([x, m], L.Multiply()([y, y])), "torch", verify=False)
+    converter.convert(keras.Model([x, m], L.Add()([y, y])), "torch", verify=False)

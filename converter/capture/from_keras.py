@@ -182,9 +182,8 @@ class _Walk:
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
             with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
-                self.values[id(tensor)] = keras_dtypes.cast(
-                    self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype))
-                )
+                value = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
+            self.values[id(tensor)] = value
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
         results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
@@ -253,9 +252,8 @@ def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapp
     row = _row(KERAS_LAYERS, layer)
     if kwargs.get("training") is True and not _augments(layer):
         raise Refusal(advice.TRAINING, advice.NO_TRAINING)
-    quantized = getattr(layer, "quantization_mode", None)
-    if quantized is not None or getattr(layer, "lora_enabled", False):
-        raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
+    if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
+        raise Refusal(advice.QUANTISED, advice.PLAIN)
     given, named = _arguments(layer, row, args, kwargs)
     _vetted("layer", layer, given)
     with g.role(role):

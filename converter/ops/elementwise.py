@@ -189,7 +189,7 @@ class Div(_Binary):
             raise LookupError(f"Keras has no layer for a division {'by' if index else 'of'} {number!r}")
         return {"scale": 1.0 / number}
 
-    @keras_layer("Average", vet=refusals.either(refusals.one_float, refusals.a_float))
+    @keras_layer("Average", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         values = merged(g, xs)
