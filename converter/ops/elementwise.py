@@ -49,7 +49,7 @@ class _Binary(Op, abstract=True):
             raise LookupError(f"Keras has no {type(self).__name__} layer")
         if any(n.array(i) is not None for i in (0, 1)):
             raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
-        return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        return Layer(self.keras_class, inputs=level(n))
 
 
     def rescaled(self, number: float, index: int) -> dict[str, float]:
@@ -85,7 +85,34 @@ class _Extreme(Op, abstract=True):
         return Call(self.function, (n.x(0), n.x(1)))
 
     def keras(self, n: View) -> Record:
-        return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        if any(n.array(i) is not None for i in (0, 1)):
+            raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
+        return Layer(self.keras_class, inputs=level(n))
+
+
+def level(n: View) -> tuple[Any, Any]:
+    """Both operands at one rank. Keras's merging layers line up the batch axes, the graph lines up the last axes.
+
+    So one of lower rank is reshaped where its first axis has length 1; with any other length that axis is a batch for
+    Keras and no batch here.
+    """
+    a, b = n.shape(0), n.shape(1)
+    if len(a) == len(b):
+        return n.x(0), n.x(1)
+    low = 0 if len(a) < len(b) else 1
+    shape = n.shape(low)
+    if not shape or shape[0] != 1 or any(d is None for d in shape[1:]):
+        raise LookupError(
+            f"Keras's merging layers line up the first axes of {_shown(a)} and {_shown(b)}, where PyTorch lines up the "
+            "last ones; unsqueeze the smaller one behind its batch axis"
+        )
+    target = (*(1,) * (abs(len(a) - len(b))), *shape[1:])
+    raised = Layer("Reshape", {"target_shape": target}, inputs=(n.x(low),))
+    return (raised, n.x(1)) if low == 0 else (n.x(0), raised)
+
+
+def _shown(shape: Dims) -> str:
+    return "(" + ", ".join("N" if d is None else str(d) for d in shape) + ")"
 
 
 

@@ -84,7 +84,7 @@ def operands(g: Capture, *xs: Any) -> list[ir.Value]:
 def numbers(g: TorchCapture, *xs: Any) -> list[ir.Value]:
     """Arguments of an aten operation: values as they are, numbers as constants of the values' dtype."""
     values = [x for x in xs if isinstance(x, ir.Value)]
-    kinds = {x.dtype for x in values}
+    kinds = {x.dtype for x in numbers_of(values)}
     if len(kinds) != 1 or (not floating(values[0]) and any(isinstance(x, float) for x in xs)):
         raise Refusal("it mixes dtypes.", "Cast them to one dtype before.")
     if any(not isinstance(x, (ir.Value, bool, int, float)) for x in xs):
