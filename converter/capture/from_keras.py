@@ -182,8 +182,8 @@ class _Walk:
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
             with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
-                value = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
-            self.values[id(tensor)] = value
+                cast = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
+            self.values[id(tensor)] = cast
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
         results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
