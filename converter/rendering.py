@@ -59,11 +59,11 @@ def refusal(error: ConvertError, *, verbose: bool = False) -> list[str]:
 def grouped(lines: Iterable[str], *, names: bool = False) -> list[str]:
     """Equal texts about several places as one line with their number; with `names`, all of the places.
 
-    Where many texts are left, those that differ in numbers alone are one line, too, with the first as its example.
+    Where many texts are left, those that differ in numbers and quoted names alone are one, the first its example.
     """
     found = _groups(lines, lambda text: text)
     if not names and len(found) > SHARE:
-        found = _groups(lines, lambda text: re.sub(r"[-+]?\d[\d.e+-]*", "#", text))
+        found = _groups(lines, lambda text: re.sub(r"'[^']*'|[-+]?\d[\d.e+-]*", "#", text))
     told = []
     for texts, places in found:
         text = texts[0] + (" (and alike)" if len(set(texts)) > 1 else "")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import sys
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -40,10 +42,10 @@ def refused(path: Path) -> None:
 
 
 def chaotic(path: Path) -> None:
-    """60 layers of tanh, each of which stretches small differences fourfold: float32 forgets where it came from."""
+    """31 layers of tanh, each of which stretches small differences fourfold: float32 forgets where it came from."""
     rng = np.random.default_rng(0)
     x = y = keras.Input((16,), name="x")
-    for i in range(46):
+    for i in range(31):
         layer = L.Dense(16, activation="tanh", name=f"map{i}")
         y = layer(y)
         layer.set_weights([4 * np.linalg.qr(rng.normal(size=(16, 16)))[0].astype("float32"), np.zeros(16, "float32")])
@@ -62,13 +64,18 @@ def spoiled(load: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def run(*arguments: object) -> tuple[int, str, str]:
-    """The command in this process: exit code, standard output, standard error."""
+    """The command in this process: exit code, standard output, standard error. The process stays as it was."""
     out, err = io.StringIO(), io.StringIO()
-    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    finders, environment = list(sys.meta_path), dict(os.environ)
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), warnings.catch_warnings():
         try:
             cli.main([str(argument) for argument in arguments])
         except SystemExit as stop:
             return int(stop.code or 0), out.getvalue(), err.getvalue()
+        finally:
+            sys.meta_path[:] = finders
+            os.environ.clear()
+            os.environ.update(environment)
     raise RuntimeError("the command did not exit")
 
 
