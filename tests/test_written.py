@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,11 @@ def test_onnx_bears_the_source_s_names_and_axis_order() -> None:
         kept = converter.convert(model, to, layout="source", verify=False).onnx
         assert lengths(kept) == [9, 8, 3]
     assert names(converter.convert(keras.Model(x, [head(y), y]), "onnx", verify=False).onnx)[1] == ["cls_head", "pool"]
+    ids, width = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras would rather have the names of the layers as keys
+        keyed = keras.Model({"ids": ids, "width": width}, L.Add(name="sum")([ids, width]))
+    assert names(converter.convert(keyed, "onnx", verify=False).onnx) == (["ids", "width"], ["sum"])
     image = (torch.zeros(2, 3, 9, 8),)
     for to in ("onnx", "keras"):
         made = converter.convert(heads(), to, example_inputs=image, verify=False).onnx
