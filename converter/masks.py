@@ -7,7 +7,7 @@ change is the layer that makes the mask, so that layer is named in their place.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from converter.errors import Item
 
@@ -21,17 +21,22 @@ USES = MERGES | (
 )
 """Layers whose answer depends on the mask that reaches them."""
 
+ENDS = frozenset({"GlobalAveragePooling1D"})
+"""Layers that use a mask and hand none on."""
+
 CARRIES = frozenset(
     {"Activation", "ActivityRegularization", "Add", "AlphaDropout", "Average", "BatchNormalization", "Concatenate"}
     | {"Dense", "Dot", "Dropout", "ELU", "GaussianDropout", "GaussianNoise", "GroupNormalization", "Identity"}
     | {"LayerNormalization", "LeakyReLU", "Masking", "Normalization", "PReLU", "ReLU", "Rescaling"}
     | {"SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Subtract", "UnitNormalization"}
-) | (USES - {"Attention", "AdditiveAttention"})
+) | (USES - ENDS - {"Attention", "AdditiveAttention"})
 """Layers of Keras that hand a mask on with their output: their `supports_masking`."""
 
 DERIVED = {"Masking": ("NotEqual", "Any"), "Embedding": ("NotEqual",)}
 """The operations by which Keras computes the mask of a layer."""
 
+GIVEN = "mask= of its call"
+"""What makes the mask of a layer that is handed one as an argument, and hands it on."""
 REACHED = "a mask reaches it, and masks are not converted yet."
 TODO = "Remove Masking or mask_zero=True."
 
@@ -97,12 +102,14 @@ def causes(
             gone |= steps | ({call.path} if own else set())
         if call.makes or (source is not None and call.carries):
             carried |= dict.fromkeys(call.outputs, call if call.makes or source is None else source)
+        elif call.mask and call.carries:
+            carried |= dict.fromkeys(call.outputs, replace(call, makes=GIVEN))
     kept = [item for item in items if item.where not in gone or not ("mask" in item.why or item.where in derived)]
     made = {(call.path, call.cls): call.makes for call in calls if call.makes}
     for (path, cls), users in reached.items():
         names = list(dict.fromkeys(f"{user.path!r} ({user.cls})" for user in users))
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        how = "its mask" if cls == made[path, cls] else f"the mask that {made[path, cls]} makes"
+        how = "its mask" if cls == made.get((path, cls)) else f"the mask that {made.get((path, cls), GIVEN)} makes"
         kept.append(Item(path, cls, f"{how} reaches {names[0]}{more}, and masks are not converted yet.", TODO))
     return kept
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter import advice, masks
-from converter.capture import keras_masks, keras_nodes
+from converter.capture import keras_dtypes, keras_masks, keras_nodes
 from converter.errors import Item, Unsupported, UsageError
 from converter.graph.graph import GraphBuilder, Place, dims
 from converter.ops import base
@@ -36,10 +36,14 @@ def to_numpy(variable: Any) -> np.ndarray:
     value = getattr(variable, "value", variable)
     if keras.backend.backend() == "torch" and hasattr(value, "detach"):
         plain = value.detach().cpu()
-        if str(plain.dtype) != "torch.bfloat16":
-            seen: np.ndarray = plain.numpy()
-            return seen
-    made: np.ndarray = keras.ops.convert_to_numpy(variable)
+        if str(plain.dtype) == "torch.bfloat16":
+            import ml_dtypes
+
+            half: np.ndarray = plain.float().numpy().astype(ml_dtypes.bfloat16)
+            return half
+        seen: np.ndarray = plain.numpy()
+        return seen
+    made: np.ndarray = np.asarray(keras.ops.convert_to_numpy(variable))
     return made
 
 
@@ -135,7 +139,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     for tensor in inputs:
         name = tensor._keras_history.operation.name
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
-        walk.values[id(tensor)] = g.input(name, lengths, ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype))))
+        walk.values[id(tensor)] = g.input(name, lengths, keras_dtypes.of(_plain(tensor.dtype)))
     walk.run(graph, "", "")
     walk.items = keras_masks.causes(graph, walk.items)
     if walk.items:
@@ -144,6 +148,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     for tensor in flat:
         value = walk.values[id(tensor)]
         g.graph.outputs.append(value)
+    g.remove_unused()  # masks that Keras derived and nothing reads
     import keras
 
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
@@ -176,7 +181,9 @@ class _Walk:
         given = [t for t in keras_nodes.flat((step.args, kwargs)) if keras_nodes.is_tensor(t)]
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
-            self.values[id(tensor)] = self.values[id(argument)]
+            with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
+                cast = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
+            self.values[id(tensor)] = cast
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
         results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
@@ -205,7 +212,7 @@ class _Walk:
                 if is_layer:
                     result = capture_layer(self.g, operation, args, kwargs)
                 else:
-                    result = capture_operation(self.g, operation, args, kwargs)
+                    result = self._operation(operation, cls, step, args, kwargs)
         except Refusal as refusal:
             where, what = f"{path}/{refusal.inside}".rstrip("/"), refusal.inside.rsplit("/", 1)[-1] or cls
             if not any((item.where, item.why) == (where, refusal.why) for item in self.items):
@@ -214,33 +221,70 @@ class _Walk:
         for tensor, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
             self.values[id(tensor)] = value
 
+    def _operation(self, operation: Any, cls: str, step: keras_nodes.Step, args: Any, kwargs: Any) -> Any:
+        import keras
+
+        for tensor in keras_nodes.flat((step.args, step.kwargs)):
+            if keras_nodes.is_tensor(tensor) and not keras_dtypes.alike(self.values[id(tensor)], tensor):
+                raise Refusal(f"it is given {self.values[id(tensor)].dtype}, where Keras's graph says {tensor.dtype}.")
+        if cls != "Cast":
+            made = step.outputs[0].dtype
+            args, kwargs = keras.tree.map_structure(
+                lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x, (args, kwargs)
+            )
+        result = capture_operation(self.g, operation, args, kwargs)
+        for value, tensor in zip(result if isinstance(result, list) else [result], step.outputs, strict=True):
+            if not keras_dtypes.alike(value, tensor):
+                raise Refusal(f"Keras gives {tensor.dtype} here, and {value.dtype} would come of it.", "Cast before.")
+        return result
+
     def _value(self, argument: Any) -> Any:
         return self.values[id(argument)] if keras_nodes.is_tensor(argument) else argument
 
     def _unknown(self, tensor: Any) -> ir.Value:
         """A stand-in for what a refused layer would give, so that the walk can find everything else it must refuse."""
-        dtype = ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype)))
+        dtype = keras_dtypes.of(_plain(tensor.dtype))
         return ir.Value(name=tensor.name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(dtype))
 
 
 def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
     """Write one layer by the row of its class; Refusal where there is none."""
     row = _row(KERAS_LAYERS, layer)
-    given = [*args, *(v for k, v in kwargs.items() if k not in ("training", "mask"))]
-    if any(masks.is_mask(key) and value is not None for key, value in kwargs.items()):
-        name = type(layer).__name__
-        if name in masks.USES and not base.takes_mask(name):
-            raise Refusal("it is called with mask=a tensor, which has no mapping.")
     if kwargs.get("training") is True and not _augments(layer):
         raise Refusal(advice.TRAINING, advice.NO_TRAINING)
-    if len(given) == 1 and isinstance(given[0], (list, tuple)):
-        given = list(given[0])
-    quantized = getattr(layer, "quantization_mode", None)
-    if quantized is not None or getattr(layer, "lora_enabled", False):
-        raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
+    if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
+        raise Refusal(advice.QUANTISED, advice.PLAIN)
+    given, named = _arguments(layer, row, args, kwargs)
     _vetted("layer", layer, given)
     with g.role(role):
-        return row(g, layer, *given)
+        cast = keras_dtypes.inputs(g, layer, given)
+        named = dict(zip(named, keras_dtypes.floats(g, layer, list(named.values())), strict=True))
+        return keras_dtypes.output(g, layer, given[0] if given else None, row(g, layer, *cast, **named))
+
+
+def _arguments(
+    layer: Any, row: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The tensors of the first argument, and by name the others that the row takes; Refusal for any other argument."""
+    try:
+        bound = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise Refusal(f"its call has arguments that the layer does not take: {error}.") from error
+    parameters = inspect.signature(layer.call).parameters
+    taken = {p.name for p in inspect.signature(row).parameters.values() if p.kind == inspect.Parameter.KEYWORD_ONLY}
+    first = next(iter(bound), "")
+    named: dict[str, Any] = {}
+    for name, value in bound.items():
+        if name in (first, "training") or value is None or value is parameters[name].default:
+            continue
+        if masks.is_mask(name) and name not in taken and type(layer).__name__ not in masks.USES:
+            continue  # the layer hands it on and answers the same without it
+        if name not in taken:
+            shown = "a tensor" if isinstance(value, ir.Value) else repr(value)[:60]
+            raise Refusal(f"it is called with {name}={shown}, which has no mapping.")
+        named[name] = value
+    given = bound.get(first)
+    return list(given) if isinstance(given, (list, tuple)) else [given], named
 
 
 def _augments(layer: Any) -> bool:
@@ -252,6 +296,10 @@ def _augments(layer: Any) -> bool:
 def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Write one keras.ops operation by the row of its class; Refusal where there is none."""
     row = _row(KERAS_OPERATIONS, operation)
+    try:
+        inspect.signature(row).bind(g, operation, *args, **kwargs)
+    except TypeError as error:
+        raise Refusal(f"it is called with arguments that have no mapping: {error}.") from error
     _vetted("operation", operation, [*args, *kwargs.values()])
     return row(g, operation, *args, **kwargs)
 
@@ -284,4 +332,4 @@ def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..
 
 def _plain(dtype: Any) -> str:
     name = str(dtype)
-    return "float32" if name in ("bfloat16", "string") else name
+    return "float32" if name == "string" else name

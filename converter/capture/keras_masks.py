@@ -38,7 +38,7 @@ def _calls(graph: Any, prefix: str, scope: str) -> list[masks.Call]:
             found += [masks.Call(path, "", [end], [key], carries=True) for end, key in zip(ends, results)]
             continue
         makes = masks.makes(cls, getattr(operation, "mask_zero", False))
-        carries = bool(getattr(operation, "supports_masking", False))
+        carries = bool(getattr(operation, "supports_masking", False)) and cls not in masks.ENDS
         layer = isinstance(operation, keras.Layer)
         found.append(masks.Call(path, cls, given, results, mask, makes, carries, layer))
     return found

@@ -194,7 +194,7 @@ class GraphBuilder:
         """An initializer that is no weight of the source; `like` gives a float its dtype."""
         exact = np.asarray(data)
         made = exact
-        if like is not None and like.dtype is not None and made.dtype.kind in "fiu":
+        if like is not None and like.dtype is not None and (made.dtype.kind in "fiu" or made.dtype.name == "bfloat16"):
             made = made.astype(like.dtype.numpy())
         value = self._initializer(self.name(f"{self.place.path or 'graph'}/constant"), made)
         if exact.dtype == np.float64 and made.dtype != np.float64:

@@ -96,7 +96,9 @@ class BatchNormalization(Op):
 
     @keras_layer("BatchNormalization", vet=refusals.channel_axis)
     @staticmethod
-    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+    def layer(g: Capture, layer: Any, x: ir.Value, *, mask: ir.Value | None = None) -> ir.Value:
+        if mask is not None:
+            g.note("its mask counts while training only, and is left out: torch's takes statistics of every step.")
         axis = (layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis) % len(g.shape(x))
         weights = [*affine(g, layer, x, axis), g.variable(layer.moving_mean), g.variable(layer.moving_variance)]
         settings: dict[str, Any] = {"epsilon": float(layer.epsilon), "momentum": float(layer.momentum)}

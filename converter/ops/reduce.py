@@ -8,8 +8,10 @@ import onnx_ir as ir
 
 from converter.ops import refusals
 from converter.ops.base import (
+    Builder,
     Capture,
     Dims,
+    Function,
     Op,
     Perm,
     Refusal,
@@ -20,6 +22,7 @@ from converter.ops.base import (
     operand,
     torch_operation,
 )
+from converter.ops.cast import Cast
 from converter.ops.records import Call, Layer, Method, Record
 
 
@@ -77,6 +80,8 @@ class ReduceMean(_Reduce):
     @torch_operation("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
     @staticmethod
     def pool(g: TorchCapture, x: ir.Value, output_size: tuple[int, ...]) -> ir.Value:
+        if len(g.shape(x)) != len(output_size) + 2:
+            raise Refusal("its input is a single example, without a batch axis.", "Give the example inputs one.")
         if set(output_size) != {1}:
             raise Refusal(f"output_size={output_size}: only 1, the mean over everything, has a mapping.")
         return g.op(ReduceMean(axes=tuple(range(2, len(g.shape(x)))), keepdims=1), x)
@@ -133,6 +138,38 @@ class ReduceSumSquare(_Reduce):
     def torch(self, n: View) -> Record:
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Method(Call("torch.square", (n.x(),)), "sum", (self.axes,), keep)
+
+
+class AnyTrue(Function):
+    """Whether any of the truth values along `axis` is true, without the axis; Keras makes the mask of Masking of it."""
+
+    axis: int
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return tuple(d for i, d in enumerate(shapes[0]) if i != self.axis)
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        left = [a for a in range(len(perm)) if a != self.axis]
+        return AnyTrue(axis=moved(self.axis, perm)), tuple(left.index(p) for p in perm if p != self.axis)
+
+    def torch(self, n: View) -> Record:
+        return Method(n.x(), "any", (self.axis,))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        numbers = g.op(Cast(to=int(ir.DataType.INT32)), inputs[0])
+        return g.op(Cast(to=int(ir.DataType.BOOL)), g.op(ReduceMax(axes=(self.axis,), keepdims=0), numbers))
+
+    @keras_operation("Any")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        rank = len(g.shape(x))
+        axis = operation.axis
+        axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+        if len(axes) != 1 or axes[0] is None or int(axes[0]) % rank == 0 or operation.keepdims:
+            raise Refusal(f"axis={axis} and keepdims={operation.keepdims} have no mapping.", "Reduce one axis.")
+        if x.dtype != ir.DataType.BOOL:
+            raise Refusal(f"it takes {x.dtype} for truth values.", "Compare them with 0 before.")
+        return g.op(AnyTrue(axis=int(axes[0]) % rank), x)
 
 
 def pooled(op: _Reduce, n: View, kind: str) -> Record:

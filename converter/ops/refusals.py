@@ -123,14 +123,6 @@ def one_float(option: Options, args: Sequence[Any]) -> Refusal | None:
     return None
 
 
-def a_float(option: Options, args: Sequence[Any]) -> Refusal | None:
-    """Average: at least one of the tensors is of floats."""
-    kinds = {x.dtype for x in args if isinstance(x, Given)}
-    if kinds and not any(kind in FLOATS for kind in kinds):
-        return Refusal("the average of integers has no mapping.", "Cast them to floats before.")
-    return None
-
-
 # Operations of keras.ops -------------------------------------------------------------------------------------------
 
 

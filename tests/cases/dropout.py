@@ -4,8 +4,6 @@ from typing import Any
 
 from tests.cases import Case, unary
 
-BOTH = ""
-
 
 def behind_conv(case_id: str, shape: tuple[int, ...], layer: Any, dims: int = 2, **conv: Any) -> Case:
     """A row with the layer between two convolutions: no transposition is left."""
@@ -36,8 +34,8 @@ def masking(case_id: str, mask_value: Any, shape: tuple[int | None, ...], **opti
 
 
 CASES: list[Case] = [
-    unary("dropout", (5,), lambda L: L.Dropout(0.3), one_way=BOTH),
-    unary("dropout_0", (5,), lambda L: L.Dropout(0.0), one_way=BOTH),
+    unary("dropout", (5,), lambda L: L.Dropout(0.3)),
+    unary("dropout_0", (5,), lambda L: L.Dropout(0.0)),
     unary("dropout_1", (5,), lambda L: L.Dropout(1.0)),
     unary("dropout_seed", (5, 3), lambda L: L.Dropout(0.5, seed=7)),
     unary("dropout_noise_shape", (5, 3), lambda L: L.Dropout(0.5, noise_shape=(None, 1, None))),
