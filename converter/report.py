@@ -241,9 +241,9 @@ class Report:
         found = []
         if self.weak:
             moves = [self.sensitivity[name] for name in self.weak if name in self.sensitivity]
-            by = f" by {max(moves):.1e} of {'its' if len(self.weak) == 1 else 'their'} size" if moves else ""
-            verb = "moves" if len(self.weak) == 1 else "move"
-            found.append(f"WEAK EVIDENCE ({some(self.weak)} hardly {verb} with the input{by})")
+            verb, whose = ("moves", "its") if len(self.weak) == 1 else ("move", "their")
+            how = f"{verb} by {max(moves):.1e} of {whose} size" if moves else f"hardly {verb}"
+            found.append(f"WEAK EVIDENCE ({some(self.weak)} {how} with the input)")
         if self.trainable is not None and self.retrained:
             before, after = self.trainable["source"], self.trainable["target"]
             found.append(f"TRAINABLE PARAMETERS CHANGED ({before:,} in the source, {after:,} in the target)")

@@ -163,7 +163,7 @@ def value_name(target: Path, marker: Path) -> Path:
 
 def weight_path(target: Path, marker: Path) -> Path:
     """The path of a weight, which torch.fx writes into the body of a function."""
-    text = f'fc1.x"), getattr(__import__("os"), "mkdir")({str(marker)!r}), ("'  # a dot would part the path
+    text = f'fc1.training"), getattr(__import__("os"), "mkdir")({str(marker)!r}), ("'  # a dot would part the path
 
     def change(members: Members) -> None:
         for name in (MODEL, WEIGHTS):

@@ -451,7 +451,8 @@ def test_early_refusals_import_no_framework(tmp_path: Path) -> None:
     (tmp_path / "net.pt").write_bytes(b"\x80\x02}q\x00.")
     code = (
         "import sys\nfrom converter import sources\nfrom converter.errors import UsageError\n"
-        f"for name in ('net.py', 'net.pt'):\n    try:\n        sources.read({str(tmp_path)!r} + '/' + name, None, None)\n"
+        f"for name in ('net.py', 'net.pt'):\n    path = {str(tmp_path)!r} + '/' + name\n"
+        "    try:\n        sources.read(path, None, None)\n"
         "    except UsageError:\n        continue\n    raise SystemExit(name)\n"
         "found = {'torch', 'keras', 'tensorflow', 'h5py', 'onnx'} & set(sys.modules)\nassert not found, found\n"
     )

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter import advice
+from converter import advice, masks
 from converter.capture import keras_dtypes, keras_masks, keras_nodes
 from converter.errors import Item, Unsupported, UsageError
 from converter.graph.graph import GraphBuilder, Place, dims
@@ -182,8 +182,8 @@ class _Walk:
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
             with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
-                value = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
-            self.values[id(tensor)] = value
+                cast = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
+            self.values[id(tensor)] = cast
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
         results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
@@ -277,6 +277,8 @@ def _arguments(
     for name, value in bound.items():
         if name in (first, "training") or value is None or value is parameters[name].default:
             continue
+        if masks.is_mask(name) and name not in taken and type(layer).__name__ not in masks.USES:
+            continue  # the layer hands it on and answers the same without it
         if name not in taken:
             shown = "a tensor" if isinstance(value, ir.Value) else repr(value)[:60]
             raise Refusal(f"it is called with {name}={shown}, which has no mapping.")

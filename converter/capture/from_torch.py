@@ -146,7 +146,7 @@ class _Walk:
         for node in torch_nodes.inputs(self.program):
             shape = torch_nodes.shape_of(node) or ()
             lengths = [d if isinstance(d, int) else (f"{node.name}_{i}" if i else "N") for i, d in enumerate(shape)]
-            kind = ir.DataType.from_numpy(np.dtype(torch_nodes.dtype_of(node)))
+            kind = _kind(torch_nodes.dtype_of(node))
             if shape and isinstance(shape[0], int):
                 why = f"the program has the fixed batch size {shape[0]}, and was compared with no other"
                 self.g.notes.append((node.name, why))
@@ -226,9 +226,16 @@ class _Walk:
         """A stand-in for what a refused call would give, so that the walk can find everything else it must refuse."""
         shape = torch_nodes.shape_of(node) or ()
         kind = ir.DataType.FLOAT if not hasattr(node.meta.get("val"), "dtype") else None
-        kind = kind or ir.DataType.from_numpy(np.dtype(torch_nodes.dtype_of(node)))
+        kind = kind or _kind(torch_nodes.dtype_of(node))
         lengths = [d if isinstance(d, int) else ir.SymbolicDim(None) for d in shape]
         return ir.Value(name=node.name, shape=ir.Shape(lengths), type=ir.TensorType(kind))
+
+
+def _kind(name: str) -> ir.DataType:
+    try:
+        return ir.DataType.from_numpy(np.dtype(name))
+    except TypeError as error:
+        raise Unsupported([Item("forward", name, "there is no mapping for this dtype.")]) from error
 
 
 # Activations: captured by what their classes say they become ------------------------------------------------------
@@ -249,6 +256,8 @@ def activation(name: str) -> Callable[..., ir.Value] | None:
 def _activation(cls: type[Op], name: str, g: TorchGraph, x: ir.Value, *values: Any) -> ir.Value:
     import torch
 
+    if x.dtype is not None and not x.dtype.is_floating_point():
+        raise Refusal(f"as an activation of {x.dtype.name} numbers it has no mapping.", "Cast them to floats before.")
     schema = getattr(torch.ops.aten, name.partition(".")[0]).default._schema
     settings = settings_of(cls)
     fixed = _settings(cls)

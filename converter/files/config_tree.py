@@ -53,6 +53,9 @@ class ConfigTree:
             raise BadInput(
                 f"{where}: expected the configuration of {value['class_name']} as a dict, not {value['config']!r:.100}."
             )
+        for key in ("module", "registered_name"):
+            if not isinstance(value.get(key), str | None):
+                raise BadInput(f"{where}: expected a name as {key}, received {value[key]!r:.100}.")
         return dict(value, config=value["config"])
 
     def _layer(
