@@ -316,7 +316,7 @@ def test_an_unexplained_number_of_trainable_parameters_is_not_equal(monkeypatch:
 
 
 def test_what_a_keras_file_does_not_keep_is_counted(tmp_path: Path) -> None:
-    """A frozen bias beside a trained kernel: the text freezes it, the .keras file cannot; a tied weight trains twice."""
+    """A frozen bias beside a trained kernel, which a .keras file cannot say, and a tied weight, which trains twice."""
     module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)).eval()
     module[0].bias.requires_grad_(False)
     module[2].weight = module[0].weight
