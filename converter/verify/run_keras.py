@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from .compare import Array, plain
-from .runner import Boundary, NoFloat64, Outputs, RunFn, Runner, attempt
-from .taps import tap_name
+from .runner import Boundary, NoFloat64, RunFn, Runner, attempt
+from .taps import Outputs, tap_name
 from .taps_keras import keras_taps
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")

@@ -12,7 +12,8 @@ import numpy as np
 from .compare import Array, plain
 from .retype import floats_in, retyped
 from .run_onnx import ROUNDS, load, onnx_callable64
-from .runner import Boundary, Outputs, RunFn, Runner
+from .runner import Boundary, RunFn, Runner
+from .taps import Outputs
 from .taps_onnx import FUSED, tapped
 
 _DTYPES = {

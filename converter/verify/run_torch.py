@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from .compare import Array
-from .runner import Boundary, NoFloat64, Outputs, RunFn, Runner, first_line
-from .taps import tap_name
+from .runner import Boundary, NoFloat64, RunFn, Runner, first_line
+from .taps import Outputs, tap_name
 from .taps_torch import torch_taps
 
 # Every switch by which torch trades float32 precision for speed (TF32 on NVIDIA, bfloat16 in oneDNN).

@@ -21,7 +21,8 @@ import numpy as np
 
 from .. import errors
 from .compare import Array, narrow, plain
-from .runner import Boundary, NoFloat64, Outputs, RunFn, Runner
+from .runner import Boundary, NoFloat64, RunFn, Runner
+from .taps import Outputs
 
 _RELAYED: dict[str, type[errors.ConvertError]] = {
     "BadInput": errors.BadInput,
