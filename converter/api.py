@@ -123,6 +123,8 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
         rows.preview(asked.model)
     frameworks.before_torch()
     frameworks.choose_keras()
+    if proving is not None:
+        frameworks.check_device(proving.device)
     with contextlib.ExitStack() as stack:
         worker = None
         if from_file and proving is not None:

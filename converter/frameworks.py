@@ -18,6 +18,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from converter.errors import UsageError
+
 WRITTEN = {"floatx": "float32", "epsilon": 1e-07, "backend": "tensorflow", "image_data_format": "channels_last"}
 """What Keras writes into keras.json where there is none."""
 
@@ -98,6 +100,20 @@ def calm() -> dict[str, str]:
         "KMP_BLOCKTIME": "0",
     }
     return {key: value for key, value in wanted.items() if key not in os.environ}
+
+
+def check_device(device: str) -> None:
+    """UsageError where torch has no such device; what can be known without torch was asked before."""
+    if device == "cpu":
+        return
+    before_torch()
+    import torch
+
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    number = int(device.partition(":")[2] or 0)
+    if number >= count:
+        found = f"torch finds {count}" if count else "torch finds none"
+        raise UsageError(f"device: {device!r} was asked for, and {found} here. Use 'cpu', or a device that is there.")
 
 
 def import_all() -> None:

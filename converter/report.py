@@ -306,6 +306,8 @@ def versions() -> dict[str, str]:
 def sha256_of(path: Path) -> str:
     """The sha256 of a file; '' where it is none, or cannot be read."""
     try:
+        if not path.is_file():  # a pipe or device would never end
+            return ""
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:

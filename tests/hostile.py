@@ -289,6 +289,19 @@ def _replace(make: Callable[[h5py.Group, str], Any]) -> Callable[[h5py.File], No
     return edit
 
 
+def kernel_of(path: Path) -> Any:
+    """The first kernel of a file."""
+    with h5py.File(path) as file:
+        group, name = _kernel(file)
+        return group[name][()]
+
+
+def edited_kernel(target: Path, make: Callable[[h5py.Group, str], Any]) -> Path:
+    """mlp.h5 with something else in the place of its first kernel."""
+    _h5(_replace(make))(target)
+    return target
+
+
 def _virtual(group: h5py.Group, name: str) -> None:
     layout = h5py.VirtualLayout((64, 64), "f4")
     layout[:] = h5py.VirtualSource("/etc/hostname", "x", (64, 64))

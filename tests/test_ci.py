@@ -82,7 +82,6 @@ def test_the_actions_steps(project: Path) -> None:
     assert {path.name for path in (project / "reports").iterdir()} == {"digits.json", "digits.md", "digits.xml"}
     assert shell(project, summary).returncode == 0
     assert "digits -> torch: equal" in (project / "summary.md").read_text()
-    assert shell(project, gate).returncode == 0, "the step can be run again"
 
 
 def test_the_actions_steps_fail_where_nothing_is_proven(project: Path) -> None:

@@ -454,6 +454,13 @@ def test_advice_fits_the_target(here: Path) -> None:
         assert "PyTorch's losses" not in out
 
 
+def test_the_readme_shows_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, _ = screens.run("--help")
+    assert code == 0
+    assert f"```text\n{out}```" in (ROOT / "README.md").read_text()
+
+
 def test_support(here: Path) -> None:
     shown = {kind: screens.run("support", *kind.split())[1] for kind in ("", "--torch", "--onnx")}
     assert "| Dense |" in shown[""]

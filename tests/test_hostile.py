@@ -23,6 +23,7 @@ from converter.files.arrays import read_arrays
 from converter.files.outputs import write_all
 from converter.files.pt2_expressions import checked
 from converter.files.safetensors_header import read_header
+from converter.report import sha256_of
 from tests import hostile
 
 FIXTURES = hostile.FIXTURES
@@ -276,6 +277,27 @@ def test_deep_programs(tmp_path: Path) -> None:
         read(path)
 
 
+@pytest.mark.parametrize("ending", ["keras", "pt2"])
+def test_text_that_unpacks_without_end(ending: str, tmp_path: Path) -> None:
+    name = "config.json" if ending == "keras" else hostile.MODEL
+    members = hostile.zip_members(FIXTURES / f"mlp.{ending}") | {name: b"[" + b"[]," * (8 << 20) + b"0]"}
+    with zipfile.ZipFile(tmp_path / f"evil.{ending}", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for member, data in members.items():
+            archive.writestr(member, data)
+    with pytest.raises(BadInput, match="bytes of text"):
+        sources.read(tmp_path / f"evil.{ending}", None, None)
+
+
+def test_pipes_and_devices_are_no_models(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "net.keras")
+    for path in (tmp_path / "net.keras", Path("/dev/zero")):
+        with pytest.raises(BadInput, match="no plain file"):
+            convert(path, "torch")
+        with pytest.raises(UsageError, match="no plain file"):
+            read_arrays(path)
+        assert sha256_of(path) == ""
+
+
 # zips and HDF5 ----------------------------------------------------------------------------------------------------
 
 
@@ -306,6 +328,30 @@ def test_hdf5_with_odd_parts_is_read(name: str, tmp_path: Path) -> None:
     path = tmp_path / "odd.h5"
     hostile.HARMLESS[name](path)
     assert sources.read(path, None, None).kind == "keras"
+
+
+def test_big_endian_weights_are_read(tmp_path: Path) -> None:
+    def turn(group: Any, name: str) -> None:
+        data = hostile.kernel_of(FIXTURES / "mlp.h5")
+        group.create_dataset(name, data=data, dtype=">f4")
+
+    hostile.edited_kernel(tmp_path / "big.h5", turn)
+    weights = [
+        sources.read(path, None, None).model.get_weights() for path in (tmp_path / "big.h5", FIXTURES / "mlp.h5")
+    ]
+    assert all(np.array_equal(a, b) for a, b in zip(*weights, strict=True))
+
+
+@pytest.mark.parametrize(
+    "damage", [{"config": 1 << 40}, {"registered_name": ["a"]}, {"module": {}}, {"class_name": 7}, {"config": None}]
+)
+def test_layers_that_are_none(damage: dict[str, Any], tmp_path: Path) -> None:
+    def edit(members: hostile.Members) -> None:
+        config = {"module": "keras", "class_name": "Sequential", "config": {"name": "s", "layers": []}}
+        members["config.json"] = json.dumps(config | damage).encode()
+
+    with pytest.raises(BadInput, match=r"evil\.keras"):
+        sources.read(hostile.rewritten(FIXTURES / "mlp.keras", tmp_path / "evil.keras", edit), None, None)
 
 
 # arrays -----------------------------------------------------------------------------------------------------------

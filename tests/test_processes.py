@@ -107,3 +107,13 @@ def test_the_command_sleeps_while_it_waits_and_imports_what_it_needs(tmp_path: P
     assert any(line.startswith("threads") and f"{half} a process" in line for line in screen)
     done = run(LEFT_OUT, *command, "--force", cwd=tmp_path, KERAS_BACKEND="torch", OMP_NUM_THREADS="3")
     assert done.stdout.strip().splitlines()[-1] == "loaded [] OMP 3 PASSIVE"
+
+
+def test_a_device_that_torch_does_not_find_is_a_usage_error() -> None:
+    import torch
+
+    from converter.errors import UsageError
+
+    with pytest.raises(UsageError, match="torch finds"):
+        frameworks.check_device(f"cuda:{torch.cuda.device_count()}")
+    frameworks.check_device("cpu")

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,11 @@ def test_onnx_bears_the_source_s_names_and_axis_order() -> None:
         kept = converter.convert(model, to, layout="source", verify=False).onnx
         assert lengths(kept) == [9, 8, 3]
     assert names(converter.convert(keras.Model(x, [head(y), y]), "onnx", verify=False).onnx)[1] == ["cls_head", "pool"]
+    ids, width = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras would rather have the names of the layers as keys
+        keyed = keras.Model({"ids": ids, "width": width}, L.Add(name="sum")([ids, width]))
+    assert names(converter.convert(keyed, "onnx", verify=False).onnx) == (["ids", "width"], ["sum"])
     image = (torch.zeros(2, 3, 9, 8),)
     for to in ("onnx", "keras"):
         made = converter.convert(heads(), to, example_inputs=image, verify=False).onnx
@@ -310,7 +316,7 @@ def test_an_unexplained_number_of_trainable_parameters_is_not_equal(monkeypatch:
 
 
 def test_what_a_keras_file_does_not_keep_is_counted(tmp_path: Path) -> None:
-    """A frozen bias beside a trained kernel: the text freezes it, the .keras file cannot; a tied weight trains twice."""
+    """A frozen bias beside a trained kernel, which a .keras file cannot say, and a tied weight, which trains twice."""
     module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)).eval()
     module[0].bias.requires_grad_(False)
     module[2].weight = module[0].weight

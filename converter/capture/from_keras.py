@@ -136,8 +136,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     g = KerasGraph(model.name, share)
     walk = _Walk(g)
     inputs = keras_nodes.flat(graph._inputs)
-    for tensor in inputs:
-        name = tensor._keras_history.operation.name
+    for tensor, name in zip(inputs, keras_nodes.input_names(graph), strict=True):
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
         walk.values[id(tensor)] = g.input(name, lengths, keras_dtypes.of(_plain(tensor.dtype)))
     walk.run(graph, "", "")
@@ -154,7 +153,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
-    g.output_names = [tensor._keras_history.operation.name for tensor in flat]
+    g.output_names = keras_nodes.names(flat)
     return Captured(g, structure, inputs, walk.notes + g.notes)
 
 

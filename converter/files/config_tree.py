@@ -49,7 +49,8 @@ class ConfigTree:
                 f"{where}: expected a layer with 'class_name' and 'config', received {value!r:.100}. "
                 "The configuration is damaged or was not made by Keras."
             )
-        if not isinstance(value["config"], dict) and value["class_name"] != "Sequential":
+        kinds = (dict, list) if value["class_name"] == "Sequential" else dict
+        if not isinstance(value["config"], kinds):
             raise BadInput(
                 f"{where}: expected the configuration of {value['class_name']} as a dict, not {value['config']!r:.100}."
             )
