@@ -211,7 +211,7 @@ finally:
 
 @pytest.mark.parametrize("ending", ["keras", "h5"])
 def test_refusal_imports_no_framework(tmp_path: Path, ending: str) -> None:
-    """Everything is listed in under a second of the processor's time, without a process for the judge."""
+    """Everything is listed for not much more than the imports of what reads a file, and no process is started."""
     path = tmp_path / f"m.{ending}"
     BAD["sequential"]().save(path)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -220,7 +220,9 @@ def test_refusal_imports_no_framework(tmp_path: Path, ending: str) -> None:
     assert done.returncode == 3, done.stderr
     loaded, seconds = done.stdout.strip().rsplit(" ", 1)
     assert loaded == "[]"
-    assert float(seconds) < 1.0
+    least = "import click, h5py, onnx_ir, time; print(time.process_time())"
+    alone = subprocess.run([sys.executable, "-c", least], env=env, capture_output=True, text=True, timeout=60)
+    assert float(seconds) < 2.5 * float(alone.stdout)
     for word in ("'emb'", "GRU 'gru'", "Dense 'd'"):
         assert word in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
