@@ -10,8 +10,9 @@ import onnx_ir as ir
 from converter.ops import refusals
 from converter.ops.activations import Clip
 from converter.ops.base import KERAS_ACTIVATIONS, Capture, Op, Refusal, keras_operation
-from converter.ops.elementwise import Div, Sqrt, alike
+from converter.ops.elementwise import Div, Sqrt
 from converter.ops.pad import Pad
+from converter.ops.promotion import alike
 from converter.ops.shape import Concat, Unsqueeze
 
 FUNCTIONS = (
