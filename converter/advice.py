@@ -28,7 +28,6 @@ KERAS: dict[str, str] = {
     "Reciprocal": "Use 1.0 / x.",
     "Split": "Take the parts by slices: x[:, :4], x[:, 4:].",
     "Take": "Take the part by a slice or an index: x[:, 0].",
-    "Flip": "Take it by layers that do not depend on the order, or flip the data before the model.",
     "Resize": "Use layers.Resizing(height, width)(x).",
     "MaxPool": "Use layers.MaxPooling1D, 2D or 3D.",
     "AveragePool": "Use layers.AveragePooling1D, 2D or 3D.",
@@ -48,8 +47,6 @@ KERAS: dict[str, str] = {
     "Sparsemax": 'Use layers.Activation("sparsemax")(x).',
     "Threshold": "Use layers.ReLU(threshold=...)(x), which gives 0 below the threshold.",
     "Exp": 'Use layers.Activation("exponential")(x).',
-    # activations
-    "threshold": "Use layers.ReLU(threshold=...), which gives 0 below the threshold.",
     # layers
     "Lambda": "Write its formula in the functional model: `x * 2.0 + 1.0`, keras.ops, layers. Code is never run.",
     "TimeDistributed": "layers.Dense and activations act on every step by themselves: leave TimeDistributed out.",
@@ -66,9 +63,6 @@ TORCH: dict[str, str] = {
     "einsum.default": "Use nn.Linear for a tensor and a weight.",
     "square.default": "Use x * x.",
     "pow.Tensor_Scalar": "Use x * x for the square.",
-    "max.dim": "Use x.amax(dim).",
-    "adaptive_max_pool2d.default": "Use x.amax((2, 3)) for the output size 1.",
-    "sum.dim_IntList": "Use x.mean(dim), and let the layer behind it take the factor over.",
     "movedim.int": "Use x.permute(...).",
     "swapaxes.default": "Use x.transpose(a, b).",
     "multiply.Tensor": "Use a * b.",

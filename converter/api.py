@@ -140,12 +140,10 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
         if output is not None and staged is not None:
             saving.stage(made, output.path, staged)
             saving.read_back(made)
-        if made.report.trainable is not None:
-            made.report.trainable["target"] = trained.of_target(made.to, made.model)
         if proving is not None:
             told = {"inputs": proving.inputs, "device": proving.device, "seed": proving.seed}
             proof.prove(made, source, worker, progress=proving.progress, **told)
-            trained.settle(made.report)
+            trained.settle(made, source)
         if output is not None and staged is not None and output.wanted(made.report):
             staged.write(saving.reported(made, output.path))
             output.paths = staged.commit()
@@ -178,7 +176,6 @@ def _made(source: Source, asked: Asked) -> Conversion:
         repairs=list(source.repairs),
         dropped=dropped_of(source.model, source.compiled),
         notes=list(captured.notes),
-        trainable={"source": trained.of_source(source), "target": None, "why": []},
     )
     made = Conversion(asked.to, "", WeightMaps(), report, graph=plain, onnx_turns=onnx_turns)
     made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy)
@@ -195,8 +192,7 @@ def _made(source: Source, asked: Asked) -> Conversion:
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
     report.sign(source.path)
     made.weights = [Placed(w.key, w.data, w.origin) for w in written]
-    if made.to != "onnx":
-        trained.explain(report, source, {w.origin.path for w in made.weights if w.origin is not None})
+    made.retrained += trained.unread(source, {w.origin.path for w in made.weights if w.origin is not None})
     known = [w for w in made.weights if w.origin is not None]
     made.mapping = WeightMaps(
         WeightMap(source.original(w.origin.path), w.key, w.origin.axes, w.origin.transform) for w in known if w.origin
@@ -250,4 +246,6 @@ def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, l
     )
     made.arrays_of = keras_load.arrays_of
     made.report.notes += written.notes
+    made.retrained += written.untied
+    made.thawed = written.frozen
     return written.weights

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.errors import BadInput, ConvertError, NotEquivalent, UsageError
+from converter.errors import BadInput, ConvertError, NotEquivalent, Unsupported, UsageError
 
 if TYPE_CHECKING:
     from converter.api import Output
@@ -164,7 +164,7 @@ def _checked(
         raise UsageError("-q and -v exclude each other.")
     arch_args = request.arch_args_of(options["arch_args"])
     shapes = [request.shape_of(text) for text in options["shapes"]]
-    with suppress(BadInput):  # the options are valid and the file is not: the conversion says so, and the reports do
+    with suppress(BadInput, Unsupported):  # of the file, not of the options: the conversion says so, and the reports
         request.check(
             model,
             to,
@@ -267,7 +267,7 @@ def _examples(shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any] | None
     return made
 
 
-def _show(report: Any, written: list[Path], *, quiet: bool, verbose: bool) -> None:
+def _show(report: Report, written: list[Path], *, quiet: bool, verbose: bool) -> None:
     """The screen; with `quiet` the verdict alone, and that only where it is not what was asked for."""
     from converter.rendering import screen
     from converter.streams import show
@@ -275,6 +275,10 @@ def _show(report: Any, written: list[Path], *, quiet: bool, verbose: bool) -> No
     style = "open" if report.passed is None else "bad" if report.exit_code else "open" if report.caveats() else "good"
     if not quiet:
         show(screen(report, written, verbose=verbose), style)
+        if verbose:
+            from converter.frameworks import threads_in_words
+
+            show([f"threads   {threads_in_words()}"])
     elif report.passed is False or report.exit_code or report.caveats():
         show([report.headline()], style)
     if report.error:

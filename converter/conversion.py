@@ -110,6 +110,10 @@ class Conversion:
     """The files that were written, by suffix, while they are judged: what is judged is what is written."""
     evidence: Any = None
     """What the judge needs besides the models."""
+    retrained: list[tuple[str, int]] = field(default_factory=list)
+    """Why other numbers train than in the source: a sentence, and how many more."""
+    thawed: list[tuple[str, int]] = field(default_factory=list)
+    """The same of what a .keras file does not keep."""
     depth: int = 0
     """About how many layers there are, for frameworks that go through a model by recursion."""
     _model: Any = None

@@ -107,6 +107,12 @@ def import_all() -> None:
         importlib.import_module(name)
 
 
+def threads_in_words() -> str:
+    """What `calm` chose, or found chosen, for -v."""
+    count, waiting = os.environ.get("OMP_NUM_THREADS", "?"), os.environ.get("OMP_WAIT_POLICY", "?")
+    return f"{count} a process on {cores()} cores (OMP_NUM_THREADS), waiting {waiting.lower()} (OMP_WAIT_POLICY)"
+
+
 def can_fork() -> bool:
     """Whether a copy of this process would be whole: on Linux, with no thread of Python's beside the first."""
     return sys.platform == "linux" and threading.active_count() == 1

@@ -7,7 +7,7 @@ import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,7 @@ def _asked_again(
     was the reference is reported.
     """
     name = BACKENDS[backend]
-    if find_spec(backend) is None:
+    if PathFinder.find_spec(backend) is None:  # hidden from imports here, it may still be there for another process
         return first
     with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
         path = source.path

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from converter.errors import ConvertError, Unsupported
+from converter.errors import ConvertError, NotEquivalent, Unsupported
 from converter.report import Figure, Remark, Report, figure, some
 
 SCREEN = 15
@@ -36,7 +36,10 @@ def screen(report: Report, written: Sequence[object] = (), *, verbose: bool = Fa
     lines = [report.headline()]
     if verbose and report.rungs:
         lines += table(report)
-    for section in [*sections, Section("wrote", [str(path) for path in written])]:
+    files = [str(path) for path in written]
+    if report.exit_code == NotEquivalent.exit_code and not written:
+        files = ["nothing; --keep-going writes the files all the same"]
+    for section in [*sections, Section("wrote", files)]:
         for index, line in enumerate(section.lines):
             lines.append(f"{section.label if index == 0 else '':<10}{line}".rstrip())
     return [" ".join(line.splitlines()) for line in lines]
@@ -56,11 +59,11 @@ def refusal(error: ConvertError, *, verbose: bool = False) -> list[str]:
 def grouped(lines: Iterable[str], *, names: bool = False) -> list[str]:
     """Equal texts about several places as one line with their number; with `names`, all of the places.
 
-    Where many texts are left, those that differ in numbers alone are one line, too, with the first as its example.
+    Where many texts are left, those that differ in numbers and quoted names alone are one, the first its example.
     """
     found = _groups(lines, lambda text: text)
     if not names and len(found) > SHARE:
-        found = _groups(lines, lambda text: re.sub(r"[-+]?\d[\d.e+-]*", "#", text))
+        found = _groups(lines, lambda text: re.sub(r"'[^']*'|[-+]?\d[\d.e+-]*", "#", text))
     told = []
     for texts, places in found:
         text = texts[0] + (" (and alike)" if len(set(texts)) > 1 else "")

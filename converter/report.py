@@ -82,7 +82,8 @@ class Report:
     `passed` is None where nothing was verified. `rungs` are the judge's: name, device, backend, precision, against,
     passed, note, sets, and for each output its figures (max_abs, max_rel, tol, passed, worst, ...). `weak` are the
     outputs that hardly move with the input, `chaotic` those whose own float32 answer is far from their float64 one, and
-    how far; `policy` says what mixed precision became. `trainable` counts numbers, not tensors: {source, target, why}.
+    how far; `policy` says what mixed precision became. `trainable` counts numbers, not tensors: {source, target, why};
+    the target of ONNX has none.
     `sha256` is that of the source file. `outcome` is 'equal', 'not equal', 'not verified', 'unsupported', 'bad input',
     'usage', 'cannot write' or 'internal error'; `exit_code` the command line's; `error` the message, if there was one.
     """
@@ -194,7 +195,8 @@ class Report:
     @property
     def retrained(self) -> bool:
         """Whether source and target differ in the number of their trainable parameters."""
-        return self.trainable is not None and self.trainable["source"] != self.trainable["target"]
+        counts = self.trainable
+        return counts is not None and counts["target"] is not None and counts["source"] != counts["target"]
 
     def sign(self, path: Path | None) -> None:
         """Name what was converted, and with what: the sha256 of the source file, and the versions."""
@@ -239,9 +241,9 @@ class Report:
         found = []
         if self.weak:
             moves = [self.sensitivity[name] for name in self.weak if name in self.sensitivity]
-            by = f" by {max(moves):.1e} of {'its' if len(self.weak) == 1 else 'their'} size" if moves else ""
-            verb = "moves" if len(self.weak) == 1 else "move"
-            found.append(f"WEAK EVIDENCE ({some(self.weak)} hardly {verb} with the input{by})")
+            verb, whose = ("moves", "its") if len(self.weak) == 1 else ("move", "their")
+            how = f"{verb} by {max(moves):.1e} of {whose} size" if moves else f"hardly {verb}"
+            found.append(f"WEAK EVIDENCE ({some(self.weak)} {how} with the input)")
         if self.trainable is not None and self.retrained:
             before, after = self.trainable["source"], self.trainable["target"]
             found.append(f"TRAINABLE PARAMETERS CHANGED ({before:,} in the source, {after:,} in the target)")
@@ -304,6 +306,8 @@ def versions() -> dict[str, str]:
 def sha256_of(path: Path) -> str:
     """The sha256 of a file; '' where it is none, or cannot be read."""
     try:
+        if not path.is_file():  # a pipe or device would never end
+            return ""
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError:

@@ -16,6 +16,7 @@ from typing import Any
 
 from converter import sources
 from converter.errors import UsageError
+from converter.files.recognise import recognise
 
 TARGETS = ("torch", "keras", "onnx")
 LAYOUTS = ("native", "source")
@@ -57,24 +58,29 @@ def check(
     if layout not in LAYOUTS:
         raise UsageError(f"layout: expected 'native' or 'source', received {layout!r}.")
     check_seed(seed)
-    check_device(device, to)
+    check_device(device, "onnx" if output is not None and Path(output).suffix.lower() == ".onnx" else to)
     if output is not None:
         check_output(output, to)
+    check_verifying(verify, inputs, device, require_proof, keep_going)
+    check_arch(arch, arch_args)
     kind = sources.kind_of(model)
     if kind == to:
         raise UsageError(f"The model is {NAMES[to]} already; expected another target than {to!r}.")
     check_examples(model, kind, example_inputs, example_kwargs, dynamic)
-    check_arch(model, arch, arch_args)
-    if not verify:
-        pointless = {
-            "--require-proof": require_proof,
-            "--keep-going": keep_going,
-            "--inputs (inputs)": inputs is not None,
-            f"--device {device} (device)": device != "cpu",
-        }
-        for name, given in pointless.items():
-            if given:
-                raise UsageError(f"{name} is for the verification, which --no-verify (verify=False) leaves out.")
+    sources.check_arch(model, arch)
+
+
+def check_verifying(verify: bool, inputs: Any, device: str, require_proof: bool, keep_going: bool) -> None:
+    """What tells the judge something is pointless where there is none."""
+    pointless = {
+        "--require-proof": require_proof,
+        "--keep-going": keep_going,
+        "--inputs (inputs)": inputs is not None,
+        f"--device {device} (device)": device != "cpu",
+    }
+    for name, given in pointless.items():
+        if given and not verify:
+            raise UsageError(f"{name} is for the verification, which --no-verify (verify=False) leaves out.")
 
 
 def check_seed(seed: Any) -> None:
@@ -139,7 +145,8 @@ def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any
     names = [name for name, value in given.items() if value is not None]
     if not names:
         return
-    program = type(model).__name__ == "ExportedProgram" or _suffix(model) == ".pt2"
+    path = isinstance(model, str | os.PathLike)
+    program = type(model).__name__ == "ExportedProgram" or (path and recognise(Path(model)) == "pt2")
     if kind != "torch" or program:
         what = "an exported program" if program else f"a model of {NAMES.get(kind, kind)}"
         raise UsageError(
@@ -148,16 +155,12 @@ def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any
         )
 
 
-def check_arch(model: Any, arch: Any, arch_args: Any) -> None:
-    """The code of a model is named where a file holds weights alone, and its arguments go with it."""
+def check_arch(arch: Any, arch_args: Any) -> None:
+    """The code of a model is a callable or the name of one, and its arguments go with it by name."""
     if arch is None:
         if arch_args is not None:
             raise UsageError("--arch-args (arch_args) are arguments of --arch (arch), which is missing.")
         return
-    if not isinstance(model, str | os.PathLike):
-        raise UsageError("arch goes with a file that holds weights only, and a live model was given.")
-    if _suffix(model) in (".keras", ".pt2", ".onnx"):
-        raise UsageError(f"--arch (arch) goes with a file that holds weights only; a {_suffix(model)} holds the model.")
     if isinstance(arch, str):
         module, _, name = arch.rpartition(":")
         if not module or not name:
@@ -202,7 +205,3 @@ def shape_of(text: str) -> tuple[tuple[int, ...], str]:
     if math.prod(shape) > MOST_ELEMENTS:
         raise UsageError(f"--input: {text!r} has {math.prod(shape):,} elements, more than {MOST_ELEMENTS:,}.")
     return shape, dtype or "float32"
-
-
-def _suffix(model: Any) -> str:
-    return Path(model).suffix.lower() if isinstance(model, str | os.PathLike) else ""

@@ -66,6 +66,7 @@ def report_of(made: Conversion) -> Report:
 
 def _files(made: Conversion, where: Path, staged: Staged) -> dict[Path, Write]:
     """The files that an output stands for, with what writes each."""
+    check_output(where, made.to)
     kind = where.suffix.lower()
     files: dict[Path, Write] = {}
     if kind == ".pt2" and made.to == "torch":

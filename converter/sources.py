@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,8 +97,8 @@ def check_arch(model: Any, arch: Any) -> None:
             f"{model}: a file of weights holds no model. Pass --arch package.module:callable or --arch FILE.py:Class "
             "(arch= in Python), which makes the nn.Module of these weights, and --input with the shape of its input."
         )
-    if found == "pt2" and arch is not None:
-        raise UsageError(f"{model}: --arch goes with a file that holds weights only, and a .pt2 holds its model.")
+    if found in ("pt2", "keras") and arch is not None:
+        raise UsageError(f"{model}: --arch goes with a file that holds weights only, and a .{found} holds its model.")
 
 
 def known_class(name: str) -> bool:
@@ -120,14 +121,26 @@ def importable(spec: str) -> Callable[..., Any]:
         found = _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except Exception as error:
-        raise UsageError(f"--arch {spec!r} cannot be imported: {type(error).__name__}: {error}.") from error
+    except Exception as error:  # whatever the user's code raises when it is imported
+        raise UsageError(f"--arch {spec!r} cannot be imported: {_told(error)}.") from error
     if not callable(found):
         raise UsageError(
             f"--arch {spec!r}: expected a callable that returns the model, received {type(found).__name__}."
         )
-    made: Callable[..., Any] = found
+
+    def made(**arguments: Any) -> Any:
+        try:
+            return found(**arguments)
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"--arch {spec!r} was called with {arguments} and raised {_told(error)}.") from error
+
     return made
+
+
+def _told(error: BaseException) -> str:
+    """An error of the user's code: its class, its message, and the line that raised it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
 
 
 def _from_file(path: Path) -> Any:

@@ -67,8 +67,8 @@ def quantised() -> Any:
 def masked(x: Any) -> Any:
     y = L.Embedding(9, 4, mask_zero=True, name="emb")(x)
     y = L.BatchNormalization(name="bn")(L.Dropout(0.1, name="drop")(y))
-    y = L.Softmax(axis=1, name="soft")(y)
-    return L.TimeDistributed(L.Dense(3), name="td")(L.GlobalAveragePooling1D(name="pool")(y)[:, None, None])
+    y = L.Softmax(axis=1, name="soft")(L.Maximum(name="max")([y, L.Dense(4, name="d")(y)]))
+    return L.TimeDistributed(L.Dense(3), name="td")(y)
 
 
 BAD: dict[str, Callable[[], Any]] = {
@@ -86,7 +86,7 @@ BAD: dict[str, Callable[[], Any]] = {
     "single_image": functional((8, 3), lambda x: Scale(name="s")(L.CenterCrop(2, 2, name="c")(x))),
     "dtypes": functional(
         (5,),
-        lambda x: L.Concatenate(name="c")([x, L.Average(name="a")([x, x]), keras.ops.cast(x, "int64")]),
+        lambda x: L.Concatenate(name="c")([L.Add(name="a")([x, keras.ops.cast(x, "int64")]), x]),
         "int32",
     ),
     "operations": functional(
@@ -106,7 +106,7 @@ BAD: dict[str, Callable[[], Any]] = {
     "mask": functional((5,), masked, "int32"),
     "mask_own": functional(
         (5, 3),
-        lambda x: L.GlobalAveragePooling1D(name="pool")(x, mask=keras.ops.any(keras.ops.not_equal(x, 0), axis=-1)),
+        lambda x: L.GlobalAveragePooling1D(name="pool")(x, mask=keras.ops.any(keras.ops.greater(x, 0), axis=-1)),
     ),
     "masking": functional((4, 3), lambda x: L.LSTM(2, name="l")(L.Masking(name="mk")(x))),
     "nested": nested,
@@ -155,7 +155,7 @@ def test_reasons_name_the_cause(tmp_path: Path) -> None:
         converter.convert(tmp_path / "m.keras", "torch")
     first = next(item for item in caught.value.items if item.where == "emb")
     assert "mask_zero=True" in first.why
-    assert "'soft' (Softmax) and 1 more" in first.why
+    assert "'max' (Maximum) and 2 more" in first.why
     assert "NotEqual" not in str(caught.value)
     assert {item.where for item in caught.value.items} == {"emb", "td"}
 

@@ -36,8 +36,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"example_kwargs": {}}, "knows its inputs"),
     ({"dynamic": {}}, "knows its inputs"),
     ({"arch_args": {}}, "missing"),
-    ({"arch": "pkg.mod:make"}, "holds the model"),
-    ({"arch": "pkg.mod:make", "model": "net.pt2", "to": "keras"}, "holds the model"),
+    ({"arch": "pkg.mod:make"}, "holds its model"),
+    ({"arch": "pkg.mod:make", "model": "net.pt2", "to": "keras"}, "holds its model"),
     ({"arch": "make", "model": "net.h5"}, "package.module:callable"),
     ({"arch": ":make", "model": "net.h5"}, "package.module:callable"),
     ({"arch": 3, "model": "net.h5"}, "a callable"),
@@ -59,15 +59,18 @@ TAKEN: list[dict[str, Any]] = [
     {"model": "net.pt2", "to": "keras", "output": "x.keras"},
     *({"output": f"x{suffix}"} for suffix in (".py", ".safetensors", ".pt2", ".onnx", "", ".d", ".v1")),
     {"to": "onnx", "output": Path("x.onnx")},
-    {"arch": "pkg.mod:make", "arch_args": {"n": 1}, "model": "net.weights.h5"},
+    {"arch": "pkg.mod:make", "arch_args": {"n": 1}, "model": "net.h5"},
     {"arch": "dir/net.py:Net", "model": "net.h5"},
     {"inputs": [1], "require_proof": True, "keep_going": True, "seed": 7},
 ]
 
 
+FILES = {"net.keras": "mlp.keras", "net.h5": "mlp.h5", "net.pt2": "mlp.pt2"}
+
+
 def asked(**changed: Any) -> None:
     model, to = changed.pop("model", "net.keras"), changed.pop("to", "torch")
-    check(model, to, **changed)
+    check(ROOT / "fixtures" / FILES[model], to, **changed)
 
 
 @pytest.mark.parametrize(("call", "words"), REFUSED)
@@ -85,8 +88,8 @@ def test_taken(call: dict[str, Any]) -> None:
 def test_nothing_is_imported_for_it() -> None:
     code = (
         "import sys\nfrom converter.errors import UsageError\nfrom converter.request import check\n"
-        "check('net.keras', 'torch', output='x.py')\n"
-        "try:\n    check('net.keras', 'torch', device='cuda')\nexcept UsageError:\n    pass\n"
+        "check('fixtures/mlp.keras', 'torch', output='x.py')\n"
+        "try:\n    check('fixtures/mlp.keras', 'torch', device='cuda')\nexcept UsageError:\n    pass\n"
         "heavy = {'torch', 'keras', 'tensorflow', 'onnx', 'onnx_ir', 'onnxruntime', 'numpy', 'h5py'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
     )

@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,11 @@ def test_onnx_bears_the_source_s_names_and_axis_order() -> None:
         kept = converter.convert(model, to, layout="source", verify=False).onnx
         assert lengths(kept) == [9, 8, 3]
     assert names(converter.convert(keras.Model(x, [head(y), y]), "onnx", verify=False).onnx)[1] == ["cls_head", "pool"]
+    ids, width = keras.Input((3,), name="a"), keras.Input((3,), name="b")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras would rather have the names of the layers as keys
+        keyed = keras.Model({"ids": ids, "width": width}, L.Add(name="sum")([ids, width]))
+    assert names(converter.convert(keyed, "onnx", verify=False).onnx) == (["ids", "width"], ["sum"])
     image = (torch.zeros(2, 3, 9, 8),)
     for to in ("onnx", "keras"):
         made = converter.convert(heads(), to, example_inputs=image, verify=False).onnx
@@ -303,7 +309,26 @@ def test_a_changed_number_of_trainable_parameters_has_its_reason() -> None:
 def test_an_unexplained_number_of_trainable_parameters_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
     from converter import trained
 
-    monkeypatch.setattr(trained, "of_torch", lambda model: 7)
+    monkeypatch.setitem(trained.COUNTS, "torch", lambda model: 7)
     report = converter.convert(small(), "torch").report
     assert report.passed is False
     assert "trainable" in report.broken
+
+
+def test_what_a_keras_file_does_not_keep_is_counted(tmp_path: Path) -> None:
+    """A frozen bias beside a trained kernel: the text freezes it, the .keras file cannot; a tied weight trains twice."""
+    module = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 4)).eval()
+    module[0].bias.requires_grad_(False)
+    module[2].weight = module[0].weight
+    torch.export.save(torch.export.export(module, (torch.zeros(2, 4),)), tmp_path / "net.pt2")
+    live = converter.convert(module, "keras", example_inputs=(torch.zeros(2, 4),)).report
+    assert live.passed
+    assert (live.trainable["source"], live.trainable["target"]) == (20, 36)
+    assert "TRAINABLE PARAMETERS CHANGED (20 in the source, 36 in the target)" in live.headline()
+    assert "shares" in live.trainable["why"][0]
+    done = run("-m", "converter", "net.pt2", "--to", "keras", "--report", "r.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads((tmp_path / "r.json").read_text())["trainable"]
+    assert (counts["source"], counts["target"], len(counts["why"])) == (20, 40, 2)
+    assert "TRAINABLE" in done.stdout.splitlines()[0]
+    assert "frozen in the source" in done.stdout

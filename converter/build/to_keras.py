@@ -54,8 +54,11 @@ class KerasSource:
     weights: list[Weight]
     layers: dict[str, str]
     notes: list[Any]
-    untied: list[str] = field(default_factory=list)
-    """One sentence for each parameter that several layers share in the source, and of which each has its own here."""
+    untied: list[tuple[str, int]] = field(default_factory=list)
+    """For each parameter that several layers share in the source, and of which each has its own here: a sentence, and
+    how many numbers train more than there; 0 where it does not train."""
+    frozen: list[tuple[str, int]] = field(default_factory=list)
+    """The same for each weight that is frozen while its layer is trained, which a .keras file does not keep."""
 
 
 def write(graph: ir.Graph, outputs: Any, title: str, name: str) -> KerasSource:
@@ -86,7 +89,7 @@ class _Writer:
         self.taken: set[str] = set()
         self.frozen: list[tuple[str, str]] = []
         self.paths: dict[str, str] = {}
-        self.untied: list[str] = []
+        self.untied: list[tuple[str, int]] = []
         self.readers: dict[str, str] = {}
 
     def source(self, outputs: Any, title: str, name: str) -> KerasSource:
@@ -117,7 +120,10 @@ class _Writer:
                 "the model is float64: Keras on TensorFlow runs it so, on torch and JAX partly in float32"
             )
         text = BuildText(title, identifier(name, "model"), inputs, steps, outputs, results, self.frozen).text()
-        return KerasSource(text, self.weights, self.paths, self.notes, self.untied)
+        sizes = {(weight.layer, weight.name): int(weight.data.size) for weight in self.weights}
+        why = "is frozen in the source, which a .keras file does not keep"
+        frozen = [(f"{layer}/{weight} {why}", sizes[layer, weight]) for layer, weight in self.frozen]
+        return KerasSource(text, self.weights, self.paths, self.notes, self.untied, frozen)
 
     # Nodes into calls ----------------------------------------------------------------------------------------------
 
@@ -198,7 +204,7 @@ class _Writer:
             first = name if known is None else self.readers.setdefault(known.path, name)
             if first != name and known is not None:
                 why = f"shares {known.path!r} with {first}; in Keras each has its own and trains it"
-                self.untied.append(f"{name} {why} ({data.size} numbers)")
+                self.untied.append((f"{name} {why}", data.size if trainable and record.trainable else 0))
                 self.notes.append((name, why))
         self.weights += made
         trained = [w for w in made if w.name not in STATISTICS]

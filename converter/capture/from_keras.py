@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter import advice
+from converter import advice, masks
 from converter.capture import keras_dtypes, keras_masks, keras_nodes
 from converter.errors import Item, Unsupported, UsageError
 from converter.graph.graph import GraphBuilder, Place, dims
@@ -157,8 +157,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     g = KerasGraph(model.name, share)
     walk = _Walk(g)
     inputs = keras_nodes.flat(graph._inputs)
-    for tensor in inputs:
-        name = tensor._keras_history.operation.name
+    for tensor, name in zip(inputs, keras_nodes.input_names(graph), strict=True):
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
         walk.values[id(tensor)] = g.input(name, lengths, keras_dtypes.of(_plain(tensor.dtype)))
     walk.run(graph, "", "")
@@ -175,7 +174,7 @@ def capture(model: Any, share: bool = False) -> Captured:
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
-    g.output_names = [tensor._keras_history.operation.name for tensor in flat]
+    g.output_names = keras_nodes.names(flat)
     return Captured(g, structure, inputs, walk.notes + g.notes)
 
 
@@ -203,8 +202,8 @@ class _Walk:
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
             with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
-                inside = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
-            self.values[id(tensor)] = inside
+                cast = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
+            self.values[id(tensor)] = cast
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
         results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
@@ -273,9 +272,8 @@ def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapp
     row = _row(KERAS_LAYERS, layer)
     if kwargs.get("training") is True and not _augments(layer):
         raise Refusal(advice.TRAINING, advice.NO_TRAINING)
-    quantized = getattr(layer, "quantization_mode", None)
-    if quantized is not None or getattr(layer, "lora_enabled", False):
-        raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
+    if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
+        raise Refusal(advice.QUANTISED, advice.PLAIN)
     given, named = _arguments(layer, row, args, kwargs)
     _vetted("layer", layer, given)
     with g.role(role), g.reading(layer):
@@ -299,6 +297,8 @@ def _arguments(
     for name, value in bound.items():
         if name in (first, "training") or value is None or value is parameters[name].default:
             continue
+        if masks.is_mask(name) and name not in taken and type(layer).__name__ not in masks.USES:
+            continue  # the layer hands it on and answers the same without it
         if name not in taken:
             shown = "a tensor" if isinstance(value, ir.Value) else repr(value)[:60]
             raise Refusal(f"it is called with {name}={shown}, which has no mapping.")

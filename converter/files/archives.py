@@ -29,6 +29,9 @@ SMALL = 1 << 16
 # What an honest archive may hold in all: weights hardly shrink, so a hundredfold is generous; a small one may be zeros.
 MOST_TOTAL_EXPANSION = 100
 FREE_TOTAL = 256 << 20
+# JSON becomes many times its bytes in memory, and packs twentyfold at best where it is a model's.
+FREE_TEXT = 16 << 20
+MOST_TEXT_EXPANSION = 60
 METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 ENCRYPTED = 0x1
 BLOCK = 1 << 22
@@ -61,6 +64,14 @@ class Archive:
         if self.size(name) > most:
             raise BadInput(f"{self.label}: {name} claims {self.size(name)} bytes; expected at most {most}.")
         return b"".join(self.blocks(name))
+
+    def read_text(self, name: str, most: int) -> bytes:
+        """A member that is parsed: bounded against its packed bytes as well."""
+        packed = self.members[name].compress_size
+        if self.size(name) > FREE_TEXT and self.size(name) > MOST_TEXT_EXPANSION * packed:
+            claim = f"{name} claims {self.size(name)} bytes of text out of {packed}"
+            raise BadInput(f"{self.label}: {claim}. The file is damaged or hostile.")
+        return self.read(name, most)
 
     def copy(self, name: str, target: IO[bytes]) -> None:
         """Write a member's bytes to an open file, block by block."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, Any
 
 import numpy as np
@@ -90,7 +91,7 @@ def _header(file: IO[bytes], label: str) -> tuple[tuple[int, ...], bool, Any]:
         shape, fortran, dtype = read(file)
     except UsageError:
         raise
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, EOFError, OSError) as error:
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError, EOFError, OSError, TokenError) as error:
         raise UsageError(f"{label}: expected an array of numpy's, but its header is damaged ({error}).") from error
     if any(n < 0 for n in shape):
         raise UsageError(f"{label}: claims the shape {shape}; lengths are never negative. The file is damaged.")

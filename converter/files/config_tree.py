@@ -49,10 +49,14 @@ class ConfigTree:
                 f"{where}: expected a layer with 'class_name' and 'config', received {value!r:.100}. "
                 "The configuration is damaged or was not made by Keras."
             )
-        if not isinstance(value["config"], dict) and value["class_name"] != "Sequential":
+        kinds = (dict, list) if value["class_name"] == "Sequential" else dict
+        if not isinstance(value["config"], kinds):
             raise BadInput(
                 f"{where}: expected the configuration of {value['class_name']} as a dict, not {value['config']!r:.100}."
             )
+        for key in ("module", "registered_name"):
+            if not isinstance(value.get(key), str | None):
+                raise BadInput(f"{where}: expected a name as {key}, received {value[key]!r:.100}.")
         return dict(value, config=value["config"])
 
     def _layer(

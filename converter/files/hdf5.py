@@ -214,7 +214,7 @@ def _member(group: Any, path: str, label: str, kind: str) -> Any:
 
 
 def array_of(dataset: Any) -> Any:
-    """The numbers of one dataset, bfloat16 included."""
+    """The numbers of one dataset in this machine's byte order, bfloat16 included."""
     import numpy as np
 
     if not is_numbers(dataset.dtype):
@@ -224,4 +224,4 @@ def array_of(dataset: Any) -> Any:
         import ml_dtypes
 
         values = values.view(ml_dtypes.bfloat16)
-    return values
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))

@@ -121,9 +121,9 @@ def _read_zip(request: Request) -> KerasFile:
                 f"{label}: expected a .keras file with config.json and {WEIGHTS}, "
                 f"but the zip has no {', '.join(missing)}."
             )
-        config = _parse_json(archive.read("config.json", MOST_CONFIG), f"{label}: config.json")
+        config = _parse_json(archive.read_text("config.json", MOST_CONFIG), f"{label}: config.json")
         has = "metadata.json" in archive
-        found = _parse_json(archive.read("metadata.json", MOST_CONFIG), label) if has else {}
+        found = _parse_json(archive.read_text("metadata.json", MOST_CONFIG), label) if has else {}
         metadata = found if isinstance(found, dict) else {}
         with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
             inner = Path(folder) / WEIGHTS

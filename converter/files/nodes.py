@@ -186,7 +186,7 @@ def marks(value: Json) -> Iterator[list[Json]]:
         config = value.get("config")
         if value.get("class_name") == "__keras_tensor__" and isinstance(config, Mapping):
             history = config.get("keras_history")
-            if is_leaf(history):
+            if isinstance(history, list) and is_leaf(history):
                 yield history[:3]
         else:
             for entry in value.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Self
@@ -15,15 +16,32 @@ Write = Callable[[Path], None]
 
 
 def check_free(paths: Mapping[Path, Write] | list[Path], force: bool) -> None:
-    """Raise CannotWrite where something stands in the way; nothing is touched."""
+    """Raise CannotWrite where something stands in the way; nothing is touched.
+
+    A symbolic link counts as what it is: it is never written through, and with `force` the link itself is replaced.
+    """
     for path in paths:
-        if path.is_dir():
-            raise CannotWrite(f"Expected a file name for the result, received {path}, which is a directory.")
-        if path.exists() and not force:
-            raise CannotWrite(f"{path} exists already. Pass --force (force=True) to replace it, or another output.")
-        folder = next(p for p in path.absolute().parents if p.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise CannotWrite(f"{path} cannot be written: {folder} is no folder that you may write to.")
+        try:
+            _check_place(path, force)
+        except (OSError, ValueError) as error:
+            raise CannotWrite(f"{str(path)[:300]!r} cannot be written: {error}.") from error
+    twice = [path for path, count in Counter(path.absolute() for path in paths).items() if count > 1]
+    if twice:
+        raise CannotWrite(f"{twice[0]} is asked for twice, as two different results.")
+
+
+def _check_place(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise CannotWrite(f"Expected a file name for the result, received {path}, which is a directory.")
+    there = os.path.lexists(path)
+    if path.exists() and not path.is_file():
+        raise CannotWrite(f"{path} is no plain file (a device, pipe or socket), and results are never written there.")
+    if there and not force:
+        kind = "is a symbolic link" if path.is_symlink() else "exists already"
+        raise CannotWrite(f"{path} {kind}. Pass --force (force=True) to replace it, or another output.")
+    folder = next(p for p in path.absolute().parents if os.path.lexists(p))
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise CannotWrite(f"{path} cannot be written: {folder} is no folder that you may write to.")
 
 
 class Staged:

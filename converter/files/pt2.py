@@ -70,7 +70,7 @@ def read_pt2(path: Path, label: str, use: Callable[[Archive, Pt2], Any]) -> Any:
         archive, version = _layout(whole, label)
         if version not in ("0", "1"):
             raise BadInput(f"{label}: expected a .pt2 archive of version 0 or 1, received {version[:20]!r}.")
-        program = pt2_program.vetted(archive.read(MODEL, MOST_PROGRAM), label)
+        program = pt2_program.vetted(archive.read_text(MODEL, MOST_PROGRAM), label)
         found = Pt2(program)
         for part, config in CONFIGS.items():
             if config not in archive:
@@ -115,7 +115,7 @@ def _payloads(archive: Archive, part: str, config: str, label: str) -> dict[str,
     """Every tensor of a config, compared with the bytes of its member before anything is allocated."""
     values = Values(f"{label}: {config}")
     try:
-        table = values.table(json.loads(archive.read(config, MOST_CONFIG)), config)
+        table = values.table(json.loads(archive.read_text(config, MOST_CONFIG)), config)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{values.label}: expected JSON, but it cannot be read ({error}).") from error
     found: dict[str, Payload] = {}

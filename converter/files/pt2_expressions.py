@@ -150,7 +150,7 @@ def _power(arguments: list[ast.expr], depth: int) -> int:
 
 def _number(node: ast.expr) -> float | None:
     """The value of a plain number, or of Integer(2) and Rational(1, 2); None for anything else."""
-    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+    if isinstance(node, ast.Constant) and isinstance(node.value, (int, float)) and not isinstance(node.value, bool):
         return float(node.value)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
         inner = _number(node.operand)

@@ -69,7 +69,7 @@ def _made(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
             f"--arch: expected a callable that returns an nn.Module, as the file holds PyTorch weights, "
             f"received {type(module).__module__}.{type(module).__qualname__}."
         )
-    lazy = torch.nn.parameter.UninitializedTensorMixin
+    lazy = (torch.nn.parameter.UninitializedParameter, torch.nn.parameter.UninitializedBuffer)
     if any(isinstance(tensor, lazy) for tensor in [*module.parameters(), *module.buffers()]):
         raise UsageError("--arch: the module has lazy parameters without a shape. Call it once before it is returned.")
     return module

@@ -11,7 +11,7 @@ from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View,
 from converter.ops.cast import Cast
 from converter.ops.elementwise import Div, Max, Mul, Sqrt
 from converter.ops.linear import MatMul
-from converter.ops.promotion import alike
+from converter.ops.operands import alike
 from converter.ops.records import Call, Infix, Method, Record
 from converter.ops.reduce import ReduceSum
 from converter.ops.shape import Transpose

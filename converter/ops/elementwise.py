@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,6 +9,7 @@ import onnx_ir as ir
 
 from converter.ops import refusals
 from converter.ops.base import (
+    EXACT,
     Capture,
     Dims,
     Op,
@@ -23,9 +22,8 @@ from converter.ops.base import (
     torch_operation,
 )
 from converter.ops.cast import Cast
-from converter.ops.promotion import alike, floating, narrow, numbers, numeric, operands
+from converter.ops.operands import floating, fold, merged, narrow, numbers, numbers_of, operands
 from converter.ops.records import Call, Infix, Layer, Method, Record
-from converter.ops.shape import Unsqueeze
 
 
 class _Binary(Op, abstract=True):
@@ -42,11 +40,30 @@ class _Binary(Op, abstract=True):
         return Infix(self.sign, n.x(0), n.x(1))
 
     def keras(self, n: View) -> Record:
+        for i in (0, 1):
+            number = _number(n, i)
+            if number is not None:
+                settings = self.rescaled(number, i)
+                return Layer("Rescaling", settings, inputs=(n.x(1 - i),))
         if not self.keras_class:
             raise LookupError(f"Keras has no {type(self).__name__} layer")
         if any(n.array(i) is not None for i in (0, 1)):
             raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
         return Layer(self.keras_class, inputs=level(n))
+
+
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        """The op with a number as input `index`, as the options of Keras's Rescaling: x * scale + offset."""
+        raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
+
+
+def _number(n: View, index: int) -> float | None:
+    """A constant input that is one finite number for floats of any shape; None for any other input."""
+    array, other = n.array(index), n.array(1 - index)
+    if array is None or other is not None or n.real(index) or array.size != 1 or array.ndim > len(n.shape(1 - index)):
+        return None
+    exact = np.asarray(n.value(index).meta.get(EXACT, array))
+    return float(exact.item()) if np.issubdtype(array.dtype, np.floating) and np.isfinite(exact).all() else None
 
 
 class _Extreme(Op, abstract=True):
@@ -98,20 +115,6 @@ def _shown(shape: Dims) -> str:
     return "(" + ", ".join("N" if d is None else str(d) for d in shape) + ")"
 
 
-def fold(g: Capture, op: Op, xs: Sequence[ir.Value]) -> ir.Value:
-    """Two at a time, from the left."""
-    return functools.reduce(lambda a, b: g.op(op, a, b), xs)
-
-
-def merged(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
-    """The inputs of a merging layer in one dtype, those of lower rank with axes of length 1 behind the batch axis."""
-    rank = max(len(g.shape(x)) for x in xs)
-    raised = []
-    for x in numeric(alike(g, xs)):
-        missing = rank - len(g.shape(x))
-        raised.append(g.op(Unsqueeze(axes=tuple(range(1, missing + 1))), x) if missing else x)
-    return raised
-
 
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
     return g.op(Mul(), *numbers(g, x, alpha)) if isinstance(x, ir.Value) else x * alpha
@@ -122,6 +125,9 @@ class Add(_Binary):
 
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
+
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": 1.0, "offset": number}
 
     @keras_layer("Add", vet=refusals.one_float)
     @staticmethod
@@ -145,6 +151,9 @@ class Sub(_Binary):
     sign: ClassVar[str] = "-"
     keras_class: ClassVar[str] = "Subtract"
 
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": 1.0, "offset": -number} if index else {"scale": -1.0, "offset": number}
+
     @keras_layer("Subtract", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
@@ -154,6 +163,11 @@ class Sub(_Binary):
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Sub(), *operands(g, x1, x2))
+
+    @torch_operation("rsub.Scalar", "rsub.Tensor")
+    @staticmethod
+    def reversed(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
+        return g.op(Sub(), *numbers(g, other, x if alpha == 1 else _times(g, x, alpha)))
 
     @torch_operation("sub.Tensor")
     @staticmethod
@@ -166,6 +180,9 @@ class Mul(_Binary):
 
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
+
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": number}
 
     @keras_layer("Multiply", vet=refusals.one_float)
     @staticmethod
@@ -193,6 +210,11 @@ class Div(_Binary):
 
     sign: ClassVar[str] = "/"
     keras_class: ClassVar[str] = ""
+
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        if not index or not number or not np.isfinite(1.0 / number):
+            raise LookupError(f"Keras has no layer for a division {'by' if index else 'of'} {number!r}")
+        return {"scale": 1.0 / number}
 
     @keras_layer("Average", vet=refusals.one_float)
     @staticmethod
@@ -325,4 +347,4 @@ class Abs(_Method):
     @keras_operation("Absolute", "Abs")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
-        return g.op(Abs(), *numeric([x]))
+        return g.op(Abs(), *numbers_of([x]))

@@ -11,8 +11,8 @@ from converter.ops import refusals
 from converter.ops.activations import Clip
 from converter.ops.base import KERAS_ACTIVATIONS, Capture, Op, Refusal, keras_operation
 from converter.ops.elementwise import Div, Sqrt
+from converter.ops.operands import alike, floating
 from converter.ops.pad import Pad
-from converter.ops.promotion import alike
 from converter.ops.shape import Concat, Unsqueeze
 
 FUNCTIONS = (
@@ -46,7 +46,7 @@ class _Operations(Op, abstract=True):
         row = KERAS_ACTIVATIONS.get(name)
         if row is None:
             raise Refusal(f"the activation {name!r} has no mapping.")
-        if x.dtype is not None and not x.dtype.is_floating_point() and (name != "relu" or x.dtype not in SIGNED):
+        if not floating(x) and (name != "relu" or x.dtype not in SIGNED):
             raise Refusal(f"{name} of {x.dtype} numbers has no mapping.", "Cast them to floats before.")
         return row(g, x)
 

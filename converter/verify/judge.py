@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from .inputs import InputSet
 from .reference import Reference, ask_source
-from .rungs import judge_hop, own_error
+from .rungs import judge_hop, own_error, within
 from .runner import Runner
 from .search import movement
 from .taps import labels_of
@@ -39,7 +39,6 @@ def judge(
     verdict.weights = weights
     verdict.sets = [{"name": each.name, "shapes": each.shapes, "seed": each.seed} for each in ours.sets]
     verdict.chaotic = dict(ours.chaotic)
-    verdict.policy = _policy(source, hops)
     if ours.single:
         verdict.sensitivity = movement(ours.sets, ours.double or ours.single)
         _release(source)
@@ -52,7 +51,8 @@ def judge(
             progress(f"{hop.name} on {hop.device}")
             verdict.rungs += judge_hop(ours, hop, gates, notes)
             _release(hop)
-        verdict.weak = _weak(ours, verdict, hops, gates)
+        verdict.policy = _policy(source, hops)
+        verdict.weak = _weak(ours, verdict, hops, verdict.rungs[before:])
         _conclude(verdict, ours, verdict.rungs[before:])
     else:
         verdict.broken = f"{source.name} answered none of the inputs"
@@ -63,7 +63,8 @@ def _conclude(verdict: Verdict, ours: Reference, rungs: Sequence[Rung]) -> None:
     judged = [rung for rung in rungs if rung.passed is not None]
     doubles = [rung for rung in judged if rung.precision == "float64"]
     failed = [rung for rung in judged if rung.passed is False]
-    verdict.proof = bool(doubles) and all(rung.passed for rung in doubles)
+    close = all(within(rung.diffs, verdict.gates.proof, verdict.chaotic) for rung in doubles)
+    verdict.proof = bool(doubles) and close and all(rung.passed for rung in doubles)
     whole = bool(judged) and not failed
     chaos = ", ".join(f"{name} {value:.1e}" for name, value in verdict.chaotic.items())
     if failed:
@@ -78,6 +79,9 @@ def _conclude(verdict: Verdict, ours: Reference, rungs: Sequence[Rung]) -> None:
         verdict.rests_on = f"float64: {ours.runner.name} and {doubles[-1].name} agree to {verdict.gates.proof:.0e}"
         if chaos:
             verdict.rests_on += f" (chaotic in float32: own error {max(verdict.chaotic.values()):.1e})"
+    elif doubles and chaos:
+        verdict.rests_on = f"float64, as far as it carries: chaotic in float32 (own error: {chaos})"
+        verdict.notes += [rung.note for rung in doubles if rung.note]
     elif ours.double is not None:
         verdict.rests_on = "the float32 budget, measured against the source's float64"
         verdict.notes += [rung.note for rung in rungs if rung.precision == "float64" and rung.note]
@@ -94,22 +98,22 @@ def _conclude(verdict: Verdict, ours: Reference, rungs: Sequence[Rung]) -> None:
         verdict.broken = f"a proof was required, and the evidence is weak: {', '.join(verdict.weak)}"
 
 
-def _weak(ours: Reference, verdict: Verdict, hops: Sequence[Runner], gates: Gates) -> list[str]:
+def _weak(ours: Reference, verdict: Verdict, hops: Sequence[Runner], rungs: Sequence[Rung]) -> list[str]:
     """Outputs that hardly move; excused by the value before their activation where that moves and was compared with
     the last hop's."""
     last = hops[-1] if hops else None
     compared = {
         diff.name
-        for rung in verdict.rungs
+        for rung in rungs
         if last is not None and (rung.name, rung.device) == (last.name, last.device)
         for diff in rung.diffs
     }
-    found = verdict.sensitivity
+    found, least = verdict.sensitivity, verdict.gates.weak
     return [
         name
         for name in ours.names
-        if not found.get(name, 0.0) >= gates.weak
-        and not any(found.get(tap, 0.0) >= gates.weak for tap in labels_of(name) if tap in compared)
+        if not found.get(name, 0.0) >= least
+        and not any(found.get(tap, 0.0) >= least for tap in labels_of(name) if tap in compared)
     ]
 
 

@@ -59,7 +59,8 @@ def ask_source(runner: Runner, sets: Sequence[InputSet], gates: Gates, notes: li
     for each in sets:
         if any(same_arrays(each.arrays, other.arrays) for other in ours.sets):
             continue  # a batch of one, reversed: it adds nothing
-        outputs, why = attempt(functools.partial(runner.answer, run, each.arrays))
+        ask = runner.answer32 if run is runner.run32 else functools.partial(runner.answer, run)
+        outputs, why = attempt(functools.partial(ask, each.arrays))
         if outputs is None:
             notes.append(f"the source does not answer {each.name!r}: {why}")
         else:
@@ -112,8 +113,10 @@ def ask64(
         return None, None, why
     if settled(answers):
         return answers, True, ""
-    smallest = min(sets, key=size_of)
-    straight, _ = attempt(lambda: probe64(runner, run64, smallest.arrays))
+    straight = None
+    for each in (min(sets, key=size_of), sets[-1]):  # the last is one under which the outputs move, where they need it
+        if straight is None:
+            straight, _ = attempt(functools.partial(probe64, runner, run64, each.arrays))
     return answers, straight, ""
 
 

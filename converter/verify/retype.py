@@ -15,7 +15,7 @@ _WEIGHT = "kconvert.weight"
 _SMALL = 4096  # constants of so many numbers are looked at one by one
 # Selu's two, and what stands in formulas.
 _NAMED = (1.6732632423543772, 1.0507009873554805, math.sqrt(2 / math.pi), math.pi, math.e, math.log(2), math.log(10))
-_DIGITS = 7  # a float32 that this many digits name is the number that was meant
+_DIGITS = 5  # a float32 that so many digits name is the number that they name
 
 
 def floats_in(model: Any) -> set[str]:
@@ -44,14 +44,14 @@ def meant(value: float) -> float:
     if not math.isfinite(value) or value == 0:
         return value
     decimal = float(str(near))
-    if len(f"{decimal:e}".split("e")[0].rstrip("0").replace(".", "").replace("-", "")) < _DIGITS:
+    if len(f"{decimal:e}".split("e")[0].rstrip("0").replace(".", "").replace("-", "")) <= _DIGITS:
         return decimal
     for number in _NAMED:
         if np.float32(number) == abs(near):
             return math.copysign(number, value)
     for power, back in ((1, lambda x: x), (2, math.sqrt)):
-        part = Fraction(abs(value) ** power).limit_denominator(1000)
-        if part.numerator and part.numerator < 10_000:
+        part = Fraction(abs(value) ** power).limit_denominator(200)
+        if part.numerator and part.numerator < 2000:
             exact = math.copysign(back(float(part)), value)
             if np.float32(exact) == near:
                 return exact

@@ -27,6 +27,7 @@ _DTYPES = {
     "tensor(uint8)": "uint8",
     "tensor(bool)": "bool",
 }
+_NAMES = {"FLOAT16": "float16", "BFLOAT16": "bfloat16", "DOUBLE": "float64"}
 _FOLDER = "session.model_external_initializers_file_folder_path"
 
 
@@ -38,6 +39,7 @@ class _Graph:
         self.sessions: list[Any] = []
         self.taps: dict[str, str] = {}
         self.note = ""
+        self.dtype = "float32"
 
     def run(self, arrays: Sequence[Array]) -> Outputs:
         if not self.sessions:
@@ -63,15 +65,18 @@ class _Graph:
             if isinstance(self.model, bytes)
             else onnx.load(Path(self.model), load_external_data=False)
         )
+        self.dtype = next((_NAMES[name] for name in sorted(floats_in(proto)) if name != "FLOAT"), "float32")
         first, self.taps = tapped(proto, leave=FUSED)
         try:
             self.sessions.append(_session(first.SerializeToString(), self.threads, folder))
         except Exception as error:
-            if not floats_in(proto) & {"DOUBLE", "BFLOAT16"}:
+            # Not for a graph that is wrong: that is refused by another error.
+            if type(error).__name__ != "NotImplemented" or not floats_in(proto) & {"DOUBLE", "BFLOAT16"}:
                 raise
             # The CPU provider has no Conv, pooling or Erf in double, and next to nothing in bfloat16.
             first, self.taps = tapped(retyped(load(self.model), "FLOAT"))
             self.sessions.append(_session(first.SerializeToString(), self.threads, None))
+            self.dtype = "float32"
             self.note = f"run as a float32 clone, for onnxruntime's CPU provider cannot run the graph ({_short(error)})"
             return
         second, more = tapped(proto)
@@ -97,9 +102,14 @@ def ort_runner(
     def open64() -> RunFn:
         return onnx_callable64(model)
 
-    return Runner(
+    def run(arrays: Sequence[Array]) -> Outputs:
+        outputs = graph.run(arrays)
+        runner.dtype = graph.dtype
+        return outputs
+
+    runner = Runner(
         name,
-        graph.run,
+        run,
         open64 if double else None,
         "onnxruntime's CPU provider has no float64 for most operations",
         backend="onnxruntime",
@@ -109,6 +119,7 @@ def ort_runner(
         rounds64=ROUNDS,
         note=lambda: graph.note,
     )
+    return runner
 
 
 def input_names(model: bytes | str | os.PathLike[str]) -> list[str]:
@@ -122,10 +133,17 @@ def _session(model: bytes | str, threads: int, folder: Path | None) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it takes the cores from whoever works
     if folder is not None:
         options.add_session_config_entry(_FOLDER, str(folder))
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _threads() -> int:
+    """As many as OMP_NUM_THREADS says, which the other frameworks follow too; 0 leaves it to onnxruntime."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdigit() else 0
 
 
 def _run(session: Any, arrays: Sequence[Array], names: Sequence[str]) -> Outputs:

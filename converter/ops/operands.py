@@ -1,15 +1,32 @@
-"""The dtype in which operands of several dtypes meet."""
+"""The arguments of element-wise operations brought together: one dtype, one rank, numbers as constants."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Refusal, TorchCapture
+from converter.ops.base import Capture, Op, Refusal, TorchCapture
 from converter.ops.cast import Cast
+from converter.ops.shape import Unsqueeze
+
+
+def fold(g: Capture, op: Op, xs: Sequence[ir.Value]) -> ir.Value:
+    """Two at a time, from the left."""
+    return functools.reduce(lambda a, b: g.op(op, a, b), xs)
+
+
+def merged(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
+    """The inputs of a merging layer in one dtype, those of lower rank with axes of length 1 behind the batch axis."""
+    rank = max(len(g.shape(x)) for x in xs)
+    raised = []
+    for x in numbers_of(alike(g, xs)):
+        missing = rank - len(g.shape(x))
+        raised.append(g.op(Unsqueeze(axes=tuple(range(1, missing + 1))), x) if missing else x)
+    return raised
 
 
 def alike(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
@@ -21,7 +38,8 @@ def alike(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
     return [x if x.dtype == to else g.op(Cast(to=int(to)), x) for x in xs]
 
 
-def numeric(xs: list[ir.Value]) -> list[ir.Value]:
+def numbers_of(xs: list[ir.Value]) -> list[ir.Value]:
+    """The values; Refusal for truth values, with which ONNX does not compute."""
     if any(x.dtype == ir.DataType.BOOL for x in xs):
         raise Refusal("it computes with truth values, which ONNX does not.", "Cast them to numbers before.")
     return xs
@@ -37,6 +55,7 @@ def _widest(kinds: set[ir.DataType]) -> ir.DataType:
 
 
 def narrow(xs: list[ir.Value]) -> list[ir.Value]:
+    """The values; Refusal for those of int64, of which Keras's backends make different things."""
     if any(x.dtype == ir.DataType.INT64 for x in xs):
         raise Refusal("Keras's backends disagree on the dtype that it gives for int64.", "Cast them to int32.")
     return xs
@@ -52,7 +71,7 @@ def operands(g: Capture, *xs: Any) -> list[ir.Value]:
     if any(_is_float(x) for x in rest) and not any(floating(v) for v in values):
         to = ir.DataType.from_numpy(np.dtype(g.setting("floatx")))
         values = [g.op(Cast(to=int(to)), v) for v in values]
-    values = numeric(alike(g, values))
+    values = numbers_of(alike(g, values))
     plain = (bool, int, float, list, tuple)
     arrays = {ir.DataType.from_numpy(g.array(x).dtype) for x in rest if not isinstance(x, plain)}
     kinds = {a for a in arrays if a.is_floating_point()} | {v.dtype for v in values[:1] if v.dtype is not None}
@@ -65,7 +84,7 @@ def operands(g: Capture, *xs: Any) -> list[ir.Value]:
 def numbers(g: TorchCapture, *xs: Any) -> list[ir.Value]:
     """Arguments of an aten operation: values as they are, numbers as constants of the values' dtype."""
     values = [x for x in xs if isinstance(x, ir.Value)]
-    kinds = {x.dtype for x in numeric(values)}
+    kinds = {x.dtype for x in numbers_of(values)}
     if len(kinds) != 1 or (not floating(values[0]) and any(isinstance(x, float) for x in xs)):
         raise Refusal("it mixes dtypes.", "Cast them to one dtype before.")
     if any(not isinstance(x, (ir.Value, bool, int, float)) for x in xs):
@@ -75,6 +94,7 @@ def numbers(g: TorchCapture, *xs: Any) -> list[ir.Value]:
 
 
 def floating(value: ir.Value) -> bool:
+    """Whether a value holds floats."""
     return value.dtype is not None and value.dtype.is_floating_point()
 
 
