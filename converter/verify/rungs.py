@@ -150,6 +150,10 @@ def _rung32(ours: Reference, hop: Runner, single: list[Outputs], double: list[Ou
 
     What is chaotic in float32 has no budget: shapes, dtypes and what is not finite are judged, values are shown."""
     noises = ours.noise if ours.double is not None else _own_noise(ours, single, double, gates)
+    partly: dict[str, float] = {}
+    if ours.double is not None and double is not None and hop.dtype == "float64":
+        # Keras computes parts of a float64 model in float32 on torch and JAX; its proof has that mended, this run not.
+        partly = {name: noise for name, noise in _own_noise(ours, single, double, gates).items() if noise > gates.proof}
     diffs: list[Diff] = []
     large: dict[str, float] = {}
     for index, theirs in enumerate(single):
@@ -158,7 +162,7 @@ def _rung32(ours: Reference, hop: Runner, single: list[Outputs], double: list[Ou
         for name, reference, candidate in _pairs(ours, mine, theirs):
             size, dtype = magnitude(reference), dtypes.get(name)
             step = max(_step(dtype, size), _step(candidate.dtype, size))
-            noise = noises.get(name, 0.0)
+            noise = max(noises.get(name, 0.0), partly.get(name, 0.0))
             if dtype == np.float64 and candidate.dtype == np.float32:
                 noise = max(noise, gates.stated / gates.budget)  # a float32 clone, whose rounding nothing measured
             tol = gates.budget * max(noise * size, gates.floor * step) + gates.ulps * step
@@ -172,6 +176,8 @@ def _rung32(ours: Reference, hop: Runner, single: list[Outputs], double: list[Ou
     against = f"{ours.runner.name} {ours.runner.dtype if ours.double is None else 'float64'}"
     passed: bool | None = bool(diffs) and all(diff.passed for diff in diffs)
     told = []
+    if partly:
+        told.append(f"{hop.name} computes partly in float32 here: {max(partly.values()):.1e} off its own float64")
     if ours.chaotic:
         passed = None if passed else False
         told.append("chaotic in float32: " + ", ".join(f"own error {v:.1e}" for v in [max(ours.chaotic.values())]))
