@@ -30,6 +30,8 @@ TARGETS = {
     "pt2": ["--to", "keras", "--no-verify"],
     "safetensors": ["--to", "keras", "--no-verify", "--arch", "fixtures/torch_models.py:MLP", "--input", "2,64"],
 }
+OWN = ("torchinductor_", ".ses")
+"""What torch and onnxruntime keep in the folder for temporary files whatever they run: a cache, a session's number."""
 GOOD = {"read", "BadInput", "Unsupported", "UsageError", *CODES.values()}
 
 
@@ -161,7 +163,7 @@ def command(kind: str, seed: int, folder: Path) -> tuple[str, dict[str, Any]]:
     if "Traceback" in said or "internal error" in said:
         found["outcome"] = "TRACEBACK"
     found["events"] = log.read_text().split("\n") if log.exists() and log.read_text() else []
-    found["left"] = [name for name in os.listdir(work) if not name.startswith("torchinductor_")]  # torch's own cache
+    found["left"] = [name for name in os.listdir(work) if not name.startswith(OWN)]
     written = sorted(os.listdir(out)) if out.exists() else []
     whole = ["net.keras", "net.py"] if target.suffix == ".keras" else ["net.py", "net.safetensors"]
     found["left"] += [] if written == (whole if done.returncode == 0 else []) else [f"half written: {written}"]
