@@ -150,6 +150,23 @@ def test_half_precision_is_judged_against_its_own_rounding(dtype: str) -> None:
     assert not judge(keras_runner(model), [torch_runner(Half("rows"))], make_inputs([SPEC])).passed
 
 
+def test_float64_stays_and_its_own_run_is_told_apart_from_the_proof() -> None:
+    """Keras on torch computes BatchNormalization in float32 whatever its dtype: said, and no fault of the target."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3)).double()
+    made = converter.convert(net, "keras", example_inputs=(torch.randn(2, 3, 6, 6).double(),))
+    assert made.report.passed, made.report
+    assert made.report.proof
+    rows = {(rung["name"], rung["precision"]): rung for rung in made.report.rungs}
+    assert max(each["max_rel"] for each in rows["keras", "float64"]["outputs"]) < 1e-12
+    assert "partly in float32" in rows["keras", "float64 as it is"]["note"]
+    assert any("float32 clone" in note for note in made.report.notes)
+    with torch.no_grad():
+        net[3].weight[[0, 1]] = net[3].weight[[1, 0]]
+    source = torch_runner(net)
+    assert not judge(source, [keras_runner(made.model)], make_inputs([InputSpec("x", (None, 3, 6, 6), "float64")])).passed
+
+
 def test_a_mixed_file_in_the_reference_process(tmp_path: Path) -> None:
     path = tmp_path / "net.keras"
     model = source("mixed_float16")
