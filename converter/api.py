@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from converter import frameworks, proof, sources
-from converter.conversion import Conversion, Turn, WeightMap, WeightMaps
-from converter.errors import UsageError
+from converter import frameworks, proof, rows, saving, sources, trained
+from converter.conversion import Conversion, Placed, Turn, WeightMap, WeightMaps, output_names
+from converter.dropped import dropped_of
+from converter.files.outputs import Staged
+from converter.graph import flatten, padding
+from converter.graph import layout as layouts
+from converter.graph.duplicate import duplicate
+from converter.graph.graph import GraphBuilder
 from converter.report import Report
-from converter.saving import keras_files, onnx_files, torch_files
+from converter.request import check
 from converter.sources import Source
 
 Layout = Literal["native", "source"]
-TARGETS = ("torch", "keras", "onnx")
 
 
 class Examples(NamedTuple):
@@ -31,7 +37,7 @@ def convert(
     to: str,
     *,
     layout: Layout = "native",
-    inputs: Mapping[str, Any] | Sequence[Any] | None = None,
+    inputs: Any = None,
     example_inputs: Sequence[Any] | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
     dynamic: Any = None,
@@ -49,7 +55,8 @@ def convert(
         to: "torch", "keras" or "onnx".
         layout: "native" turns inputs and outputs of rank 4 and 5 into the target's axis order where their channel axis
             is that of a spatial layer; "source" leaves every input and output as the source has it.
-        inputs: arrays to verify with, in the order of the model's inputs or by their names; random ones else.
+        inputs: arrays to verify with, in the order of the model's inputs or by their names, or the array of a single
+            input; random ones else.
         example_inputs: tensors that an nn.Module is traced with; the first axis is the batch.
         example_kwargs: the same for its keyword arguments; they become inputs in the order of the module's signature.
         dynamic: torch.export's dynamic_shapes, in the place of a batch of any size.
@@ -63,138 +70,184 @@ def convert(
     Raises:
         UsageError, Unsupported (all reasons at once, before anything is built), BadInput.
     """
-    if to not in TARGETS:
-        raise UsageError(f"to: expected one of {', '.join(TARGETS)}, received {to!r}.")
-    if layout not in ("native", "source"):
-        raise UsageError(f"layout: expected 'native' or 'source', received {layout!r}.")
-    if sources.kind_of(model) == to:
-        raise UsageError(f"The model is {to} already; expected another target.")
+    check(
+        model,
+        to,
+        layout=layout,
+        device=device,
+        inputs=inputs,
+        example_inputs=example_inputs,
+        example_kwargs=example_kwargs,
+        dynamic=dynamic,
+        arch=arch,
+        arch_args=arch_args,
+        verify=verify,
+        seed=seed,
+    )
+    return run(
+        Asked(model, to, layout, Examples(example_inputs, example_kwargs, dynamic), arch, arch_args),
+        Proving(inputs, device, seed, progress) if verify else None,
+    )
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is converted, to what, and how."""
+
+    model: Any
+    to: str
+    layout: Layout = "native"
+    examples: Examples = field(default_factory=Examples)
+    arch: Any = None
+    arch_args: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Proving:
+    """What the judge is told."""
+
+    inputs: Any = None
+    device: str = "cpu"
+    seed: int = 0
+    progress: Callable[[str], None] = lambda text: None
+    own: bool = False
+    """The process is ours and has computed nothing yet: the reference may be a copy of it."""
+
+
+def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> Conversion:
+    """Read, capture, settle, build, judge; with an `output` write the files first, and judge what they hold."""
+    if output is not None and output.path.suffix.lower() == ".onnx":
+        asked = replace(asked, to="onnx")  # what is written is what is judged
+    from_file = isinstance(asked.model, (str, os.PathLike)) and sources.kind_of(asked.model) == "keras"
+    if from_file and asked.arch is None:
+        rows.preview(asked.model)
     frameworks.before_torch()
     frameworks.choose_keras()
-    from_file = isinstance(model, (str, os.PathLike)) and sources.kind_of(model) == "keras"
-    worker = proof.start_worker(Path(model), arch, arch_args) if from_file and verify else None
-    try:
-        source = sources.read(model, arch, arch_args)
-        build = _keras_to_torch if to == "torch" else _torch_to_keras if to == "keras" else _to_onnx
-        with frameworks.room_for(source.layers):
-            made = build(source, layout, Examples(example_inputs, example_kwargs, dynamic))
-            if verify:
-                proof.prove(made, source, worker, inputs=inputs, device=device, seed=seed, progress=progress)
-    finally:
+    if proving is not None:
+        frameworks.check_device(proving.device)
+    with contextlib.ExitStack() as stack:
+        worker = None
+        if from_file and proving is not None:
+            if proving.own:
+                frameworks.import_all()
+            worker = proof.start_worker(Path(asked.model), asked.arch, asked.arch_args, fork=proving.own)
         if worker is not None:
-            worker.close()
+            stack.enter_context(worker)
+        source = sources.read(asked.model, asked.arch, asked.arch_args)
+        stack.enter_context(frameworks.room_for(source.layers))
+        made = _made(source, asked)
+        if output is not None:
+            output.made = made
+        staged = stack.enter_context(Staged(output.force)) if output is not None else None
+        if output is not None and staged is not None:
+            saving.stage(made, output.path, staged)
+            saving.read_back(made)
+        if proving is not None:
+            told = {"inputs": proving.inputs, "device": proving.device, "seed": proving.seed}
+            proof.prove(made, source, worker, progress=proving.progress, **told)
+            trained.settle(made, source)
+        if output is not None and staged is not None and output.wanted(made.report):
+            staged.write(saving.reported(made, output.path))
+            output.paths = staged.commit()
     return made
 
 
-def _keras_to_torch(source: Source, layout: Layout, examples: Examples) -> Conversion:
-    from converter.build import to_torch, torch_load
-    from converter.capture import from_keras
-    from converter.graph import flatten, onnx_model, padding
-    from converter.graph import layout as layouts
+@dataclass
+class Output:
+    """Where the files go, and whether they are wanted once the report is there; `paths` is what was written."""
 
-    captured = from_keras.capture(source.model, share=source.path is not None)
+    path: Path
+    force: bool = False
+    wanted: Callable[[Report], bool] = lambda report: report.passed is not False
+    paths: list[Path] = field(default_factory=list)
+    made: Conversion | None = None
+    """The conversion, as soon as there is one: what failed later has a report too."""
+
+
+def _made(source: Source, asked: Asked) -> Conversion:
+    """The conversion, nothing verified yet."""
+    captured = _captured(source, asked.examples)
     g = captured.graph
+    g.output_names = output_names(captured.outputs, g.output_names, len(g.graph.outputs))
     specs = proof.input_specs(g.graph.inputs)
+    plain = duplicate(g) if asked.to != "onnx" else g
+    onnx_turns = _settled(plain, asked.layout)
+    report = Report(
+        source.name,
+        asked.to,
+        repairs=list(source.repairs),
+        dropped=dropped_of(source.model, source.compiled),
+        notes=list(captured.notes),
+    )
+    made = Conversion(asked.to, "", WeightMaps(), report, graph=plain, onnx_turns=onnx_turns)
+    made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy)
+    written: Sequence[Any] = ()
+    if asked.to == "torch":
+        written = _as_torch(made, g, captured.outputs, source, asked.layout)
+    elif asked.to == "keras":
+        written = _as_keras(made, g, captured.outputs, source, asked.layout)
+    else:
+        made.turns = onnx_turns
+        made.make_model = lambda: made.onnx
+    report.turns = [str(turn) for turn in made.turns]
+    report.transposes = sum(node.op_type == "Transpose" for node in (plain if asked.to == "onnx" else g).graph)
+    report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
+    report.sign(source.path)
+    made.weights = [Placed(w.key, w.data, w.origin) for w in written]
+    made.retrained += trained.unread(source, {w.origin.path for w in made.weights if w.origin is not None})
+    known = [w for w in made.weights if w.origin is not None]
+    made.mapping = WeightMaps(
+        WeightMap(source.original(w.origin.path), w.key, w.origin.axes, w.origin.transform) for w in known if w.origin
+    )
+    made.evidence.weights = [(w.key, g.sources[w.origin.path], w.origin.replay) for w in known if w.origin]
+    return made
+
+
+def _captured(source: Source, examples: Examples) -> Any:
+    if source.kind == "keras":
+        from converter.capture import from_keras
+
+        return from_keras.capture(source.model, share=source.path is not None)
+    from converter.capture import from_torch
+
+    return from_torch.capture(source.model, *examples)
+
+
+def _settled(g: GraphBuilder, layout: Layout) -> list[Turn]:
+    """The graph channels first, as ONNX and PyTorch have it."""
     turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout)]
     flatten.absorb(g)
     padding.fold(g)
-    written = to_torch.write(
-        g.graph, captured.outputs, [s.name for s in specs], f"{source.name}, converted from Keras by kconvert."
-    )
-    state = [(w.key, w.data) for w in written.weights]
-    known = [w for w in written.weights if w.origin is not None]
-    maps = WeightMaps(
-        WeightMap(source.original(w.origin.path), w.key, w.origin.axes, w.origin.transform) for w in known if w.origin
-    )
-    report = Report(
-        source.name,
-        "torch",
-        repairs=source.repairs,
-        turns=[str(t) for t in turns],
-        transposes=sum(node.op_type == "Transpose" for node in g.graph),
-        warnings=proof.warnings_of(g.graph, source, written.weights),
-        notes=captured.notes,
-    )
-    made = Conversion("torch", written.text, maps, report, turns)
-    made.make_model = lambda: torch_load.load(written.text, state)
-    made.make_onnx = lambda: onnx_model.proto(g)
-    made.save_onnx = lambda path, beside: onnx_model.save(g, path, beside)
-    made.large = onnx_model.size(g) >= onnx_model.LIMIT
-    made.write = lambda path, force: torch_files(made, state, path, force)
-    made.evidence = proof.Evidence(
-        specs=specs,
-        weights=[(w.key, g.sources[w.origin.path], w.origin.replay) for w in known if w.origin],
-        to_numpy=g.to_numpy,
-    )
-    return made
+    return turns
 
 
-def _to_onnx(source: Source, layout: Layout, examples: Examples) -> Conversion:
-    from converter.capture import from_keras, from_torch
-    from converter.graph import flatten, onnx_model, padding
-    from converter.graph import layout as layouts
+def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, layout: Layout) -> Sequence[Any]:
+    from converter.build import to_torch, torch_load
 
-    is_keras = source.kind == "keras"
-    if is_keras:
-        captured = from_keras.capture(source.model, share=source.path is not None)
-    else:
-        captured = from_torch.capture(source.model, *examples)
-    g = captured.graph
-    specs = proof.input_specs(g.graph.inputs)
-    layouts.settle(g, "source")
-    flatten.absorb(g)
-    padding.fold(g)
-    warnings = proof.warnings_of(g.graph, source, [])
-    made = Conversion("onnx", "", WeightMaps(), Report(source.name, "onnx", repairs=source.repairs, warnings=warnings))
-    made.make_onnx = lambda: onnx_model.proto(g)
-    made.save_onnx = lambda path, beside: onnx_model.save(g, path, beside)
-    made.large = onnx_model.size(g) >= onnx_model.LIMIT
-    made.make_model = made.make_onnx
-    made.write = lambda path, force: onnx_files(made, path, force)
-    made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy)
-    return made
+    made.turns = _settled(g, layout)
+    title = f"{source.name}, converted from Keras by kconvert."
+    written = to_torch.write(g.graph, outputs, [s.name for s in made.evidence.specs], title)
+    made.source = written.text
+    made.make_model = lambda: torch_load.load(written.text, [(w.key, w.data) for w in written.weights])
+    made.arrays_of = torch_load.arrays_of
+    return written.weights
 
 
-def _torch_to_keras(source: Source, layout: Layout, examples: Examples) -> Conversion:
+def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, layout: Layout) -> Sequence[Any]:
     from converter.build import keras_load, to_keras
-    from converter.capture import from_torch
-    from converter.graph import channels_last, flatten, onnx_model
-    from converter.graph import layout as layouts
+    from converter.graph import channels_last
 
-    captured = from_torch.capture(source.model, *examples)
-    g = captured.graph
-    specs = proof.input_specs(g.graph.inputs)
     channels_last.turn(g)
-    turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout, first=False)]
+    made.turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout, first=False)]
     flatten.absorb(g)
-    written = to_keras.write(
-        g.graph, captured.outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name
+    written = to_keras.write(g.graph, outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name)
+    made.source = written.text
+    made.depth = source.layers
+    made.make_model = lambda: keras_load.load(
+        written.text, [(w.layer, w.name, w.data) for w in written.weights], made.depth
     )
-    state = [(w.layer, w.name, w.data) for w in written.weights]
-    known = [w for w in written.weights if w.origin is not None]
-    maps = WeightMaps(WeightMap(w.origin.path, w.key, w.origin.axes, w.origin.transform) for w in known if w.origin)
-    report = Report(
-        source.name,
-        "keras",
-        turns=[str(t) for t in turns],
-        transposes=sum(node.op_type == "Transpose" for node in g.graph),
-        warnings=proof.warnings_of(g.graph, source, written.weights),
-        notes=[*captured.notes, *written.notes],
-    )
-    made = Conversion("keras", written.text, maps, report, turns)
-
-    def make_model() -> Any:
-        with frameworks.room_for(source.layers):
-            return keras_load.load(written.text, state)
-
-    made.make_model = make_model
-    made.make_onnx = lambda: onnx_model.proto(g)
-    made.save_onnx = lambda path, beside: onnx_model.save(g, path, beside)
-    made.large = onnx_model.size(g) >= onnx_model.LIMIT
-    made.write = lambda path, force: keras_files(made, path, force)
-    made.evidence = proof.Evidence(
-        specs=specs,
-        weights=[(w.key, g.sources[w.origin.path], w.origin.replay) for w in known if w.origin],
-        to_numpy=g.to_numpy,
-    )
-    return made
+    made.arrays_of = keras_load.arrays_of
+    made.report.notes += written.notes
+    made.retrained += written.untied
+    made.thawed = written.frozen
+    return written.weights

@@ -2,33 +2,38 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from converter.errors import BadInput, ConvertError, UsageError
+from converter.errors import BadInput, ConvertError, NotEquivalent, Unsupported, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from converter.conversion import Conversion
+    from converter.api import Output
+    from converter.report import Report
 
 INTERNAL = 70
-NOT_EQUAL = 1
-REPORTS = (".json",)
+STOPPED = 130
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
-@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.command(
+    context_settings=SETTINGS,
+    epilog="`kconvert support` prints what is supported; a model of that name is ./support.",
+)
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--to", required=True, type=click.Choice(["torch", "keras", "onnx"]), help="The framework to convert to.")
 @click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="A .py, .pt2, .onnx or .keras file, or a directory."
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="A file, by its suffix (torch: .py, .safetensors, .pt2, .onnx; keras: .keras, .onnx; onnx: .onnx), "
+    "or a directory.",
 )
 @click.option(
     "--layout",
@@ -37,181 +42,252 @@ REPORTS = (".json",)
     show_default=True,
     help="Axis order of image inputs and outputs: the target's own, or as the source has it.",
 )
-@click.option("--inputs", type=click.Path(path_type=Path), help="Arrays to verify with: an .npz, by the inputs' names.")
-@click.option("--input", "shapes", multiple=True, metavar="SHAPE[:DTYPE]", help="An example input: 1,3,32,32:float32.")
+@click.option("--inputs", type=click.Path(path_type=Path), help="Arrays to verify with: an .npz or .npy.")
+@click.option(
+    "--input", "shapes", multiple=True, metavar="SHAPE[:DTYPE]", help="PyTorch code's example: 1,3,32,32:float32."
+)
 @click.option("--arch", metavar="PKG.MOD:CALLABLE", help="For a file with weights only: what returns the model.")
 @click.option("--arch-args", metavar="JSON", help="Keyword arguments for --arch.")
-@click.option("--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True)
+@click.option("--device", metavar="DEVICE", default="cpu", show_default=True, help="Verify there, too: cuda, cuda:N.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--no-verify", is_flag=True, help="Convert without the proof.")
-@click.option("--require-proof", is_flag=True, help="Fail where the proof does not rest on float64.")
+@click.option("--require-proof", is_flag=True, help="Fail where the evidence is weak, or not of float64.")
 @click.option("--keep-going", is_flag=True, help="Write the files even where the models are not equal.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
-@click.option("--report", type=click.Path(path_type=Path), help="Write the report to a .json file as well.")
-@click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
-@click.option("-v", "--verbose", is_flag=True, help="Print versions, inputs and tolerances too.")
+@click.option(
+    "--report",
+    "reports",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="Write the report, whatever comes out: .json, .xml (JUnit), .md or .html; may be given several times.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Print nothing where all is well, else the verdict.")
+@click.option("-v", "--verbose", is_flag=True, help="Print every figure and remark, versions, inputs and limits.")
 @click.version_option(package_name="kconvert")
-def convert(model: Path, to: str, output: Path | None, report: Path | None, **options: Any) -> None:
-    """Convert MODEL (.keras, .h5, .pt2), prove that the result answers like its source, and write it.
+def convert(model: Path, to: str, output: Path | None, reports: tuple[Path, ...], **options: Any) -> int:
+    """Convert MODEL, prove that the result answers like its source, and write it.
 
     Exit codes: 0 equal, or not verified; 1 not equal; 2 usage; 3 unsupported; 4 bad input; 5 cannot write;
     70 internal error.
     """
-    quiet = bool(options["quiet"])
-    if options["require_proof"] and options["no_verify"]:
-        raise UsageError("--require-proof and --no-verify exclude each other.")
-    if report is not None and report.suffix.lower() not in REPORTS:
-        raise UsageError(f"--report: expected a file that ends in {', '.join(REPORTS)}, received {report}.")
-    _quiet_frameworks()
-    with _progress(quiet) as say:
-        from converter.api import convert as convert_model
-        from converter.files.outputs import check_free
-        from converter.saving import default_output, files_of
+    from converter.report import Report, sha256_of
+    from converter.report_files import check_places, write_reports
+    from converter.streams import quiet
 
-        if not model.exists():
-            raise BadInput(f"{model}: no such file. Check the path.")
-        where = output or default_output(model.stem, to, Path())
-        check_free([*files_of(where, to), *([report] if report else [])], bool(options["force"]))
-        made = convert_model(
-            model,
-            to,
-            layout=options["layout"],
-            inputs=_arrays(options["inputs"]),
-            example_inputs=_examples(options["shapes"]),
-            arch=options["arch"],
-            arch_args=_json(options["arch_args"]),
-            verify=not options["no_verify"],
-            device=options["device"],
-            seed=options["seed"],
-            progress=say,
-        )
-        good = made.report.passed is not False and (made.report.proof or not options["require_proof"])
-        written = _write(made, where, report, bool(options["force"]), good or bool(options["keep_going"]))
-    if not quiet:
-        _show(made, written, bool(options["verbose"]))
-    if not good:
-        if made.report.passed:
-            click.echo("The float64 proof was required, and this comparison rests on less.", err=True)
-        sys.exit(NOT_EQUAL)
+    asked = _checked(model, to, output, reports, options)
+    place: Output | None = None
+    written: list[Path] = []
+    failure: Exception | None = None
+    try:
+        check_places(reports)
+        with quiet(progress=not options["quiet"]) as say:
+            place = _place(model, to, output, options)
+            _convert(model, to, place, {**options, **asked}, say)
+            written = list(place.paths)
+    except Exception as error:  # noqa: BLE001  it is raised again when the reports are written
+        failure = error
+    if place is not None and place.made is not None:
+        report = place.made.report
+        if failure is not None:
+            report.fail(failure)
+    elif failure is not None:
+        known = sha256_of(model) if reports else ""
+        report = Report.of_failure(model.stem, to, failure, seed=options["seed"], sha256=known)
+    try:
+        written += write_reports(report, reports)
+    except ConvertError as error:
+        if failure is None:
+            raise
+        click.echo(f"kconvert: {error}", err=True)
+    if failure is not None:
+        raise failure
+    _show(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
+    return int(report.to_dict()["exit_code"])
+
+
+@click.command(context_settings=SETTINGS)
+@click.option("--torch", "kind", flag_value="torch", help="PyTorch operations, towards Keras.")
+@click.option("--onnx", "kind", flag_value="onnx", help="ONNX operators.")
+def support(kind: str | None) -> int:
+    """Print what is supported, as Markdown: Keras layers, activations and operations, or those of another framework."""
+    from converter.streams import show
+    from converter.support import table
+
+    show(table(kind or "keras").splitlines())
+    return 0
+
+
+COMMANDS = {"support": support}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure has one message and its exit code, never a traceback."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    name = given[0] if given and given[0] in COMMANDS else ""
+    command, prog = (COMMANDS[name], f"kconvert {name}") if name else (convert, "kconvert")
     try:
-        convert.main(args=arguments, prog_name="kconvert", standalone_mode=False)
+        code = command.main(args=given[1:] if name else given, prog_name=prog, standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = 2
     except (click.Abort, KeyboardInterrupt):
         click.echo("Stopped.", err=True)
-        sys.exit(130)
+        code = STOPPED
     except ConvertError as error:
-        click.echo(f"kconvert: {error}", err=True)
-        sys.exit(error.exit_code)
+        from converter.rendering import refusal
+
+        verbose = any(a == "--verbose" or (a.startswith("-v") and not a.startswith("--")) for a in given)
+        _complain(refusal(error, verbose=verbose))
+        code = error.exit_code
     except Exception as error:
         if os.environ.get("KCONVERT_TRACEBACK"):
             raise
-        click.echo(
-            f"kconvert: internal error: {type(error).__name__}: {error}\n"
-            "Please report this with the model's layers; KCONVERT_TRACEBACK=1 shows where it happened.",
-            err=True,
+        _complain(
+            [
+                f"kconvert: internal error: {type(error).__name__}: {error}",
+                "Please report this with the model's layers; KCONVERT_TRACEBACK=1 shows where it happened.",
+            ]
         )
-        sys.exit(INTERNAL)
+        code = INTERNAL
+    sys.exit(code)
 
 
-def _quiet_frameworks() -> None:
-    """This process is ours: Keras runs on torch, which is imported anyway, and TensorFlow does not chat."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+def _checked(
+    model: Path, to: str, output: Path | None, reports: Sequence[Path], options: dict[str, Any]
+) -> dict[str, Any]:
+    """What --arch-args and --input say, where all options are valid; UsageError else, and no report is due."""
+    from converter import request
+    from converter.report_files import check_names
+
+    if options["quiet"] and options["verbose"]:
+        raise UsageError("-q and -v exclude each other.")
+    arch_args = request.arch_args_of(options["arch_args"])
+    shapes = [request.shape_of(text) for text in options["shapes"]]
+    with suppress(BadInput, Unsupported):  # of the file, not of the options: the conversion says so, and the reports
+        request.check(
+            model,
+            to,
+            layout=options["layout"],
+            device=options["device"],
+            inputs=options["inputs"],
+            example_inputs=shapes or None,
+            arch=options["arch"],
+            arch_args=arch_args,
+            verify=not options["no_verify"],
+            seed=options["seed"],
+            output=output,
+            require_proof=options["require_proof"],
+            keep_going=options["keep_going"],
+        )
+    check_names(reports, _files_read(model, options))
+    return {"arch_args": arch_args, "shapes": shapes}
+
+
+def _place(model: Path, to: str, output: Path | None, options: dict[str, Any]) -> Output:
+    """Where the files go, which is free, and which reports they are wanted with."""
+    _own_process(bool(options["arch"]))
+    if not model.exists():
+        raise BadInput(f"{model}: no such file. Check the path.")
+
+    from converter.api import Output
+    from converter.files.outputs import check_free
+    from converter.request import check_apart
+    from converter.saving import default_output, files_of
+
+    where = output or default_output(model.stem, to, Path())
+    check_apart(files_of(where, to), _files_read(model, options))
+    check_free(files_of(where, to), bool(options["force"]))
+
+    def wanted(report: Report) -> bool:
+        _judged(report, bool(options["require_proof"]))
+        return report.exit_code in (None, 0) or bool(options["keep_going"])
+
+    return Output(where, bool(options["force"]), wanted)
+
+
+def _convert(model: Path, to: str, place: Output, options: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Convert, judge what is written beside its place, and put it there."""
+    from converter.api import Asked, Examples, Proving, run
+
+    proving = None
+    if not options["no_verify"]:
+        given = None
+        if options["inputs"] is not None:
+            from converter.files.arrays import read_arrays
+
+            given = read_arrays(options["inputs"])
+        proving = Proving(given, options["device"], options["seed"], say, own=True)
+    examples = Examples(_examples(options["shapes"]))
+    run(Asked(model, to, options["layout"], examples, options["arch"], options["arch_args"]), proving, place)
+
+
+def _judged(report: Report, require_proof: bool) -> None:
+    """Give the report the exit code that the verdict and --require-proof come to."""
+    if report.passed is False:
+        report.exit_code = NotEquivalent.exit_code
+    elif require_proof and not report.proven:
+        why = "the evidence is weak" if report.weak else "this comparison rests on less than float64"
+        report.exit_code = NotEquivalent.exit_code
+        report.error = f"A proof was required, and {why}."
+
+
+def _own_process(arch: bool) -> None:
+    """This process is ours: Keras runs on torch, which is imported anyway, threads do not spin, and nobody chats."""
     import warnings
 
+    from converter import frameworks
+
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.update(frameworks.calm())
+    if not arch:
+        frameworks.hide_others(os.environ["KERAS_BACKEND"])
     warnings.simplefilter("ignore")
 
 
-@contextmanager
-def _progress(quiet: bool) -> Iterator[Callable[[str], None]]:
-    """A spinner on stderr with the stage at hand; nothing where that is no terminal."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda text: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("reading") as status:
-        yield lambda text: status.update(text)
+def _files_read(model: Path, options: dict[str, Any]) -> list[Path]:
+    """The user's own files that are read: never written over."""
+    found = [model, *([options["inputs"]] if options["inputs"] else [])]
+    code = (options["arch"] or "").rpartition(":")[0]
+    return [*found, Path(code)] if code.endswith(".py") else found
 
 
-def _write(made: Conversion, where: Path, report: Path | None, force: bool, wanted: bool) -> list[Path]:
-    """The model's files where it is equal (or --keep-going), and the report in any case."""
-    from converter.files.outputs import write_all
-
-    written: list[Path] = list(made.save(where, force=force)) if wanted else []
-    if report is not None:
-        text = made.report.to_json()
-        written += write_all({report: lambda path: _text(path, text)}, force=True)
-    return written
-
-
-def _text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
-
-
-def _show(made: Conversion, written: list[Path], verbose: bool) -> None:
-    from rich.console import Console
-
-    from converter.report import render
-
-    console = Console() if sys.stdout.isatty() else Console(width=120, no_color=True)
-    render(made.report, console, verbose=verbose)
-    for path in written:
-        console.print(f"wrote {path}", highlight=False, soft_wrap=True, markup=False)
-
-
-def _json(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--arch-args: expected a JSON object, received {text!r} ({error}).") from error
-    if not isinstance(found, dict):
-        raise UsageError(f"--arch-args: expected a JSON object, received {text!r}.")
-    return found
-
-
-def _arrays(path: Path | None) -> dict[str, Any] | None:
-    if path is None:
-        return None
-    import numpy as np
-
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            return {name: data[name] for name in data.files}
-    except (OSError, ValueError) as error:
-        raise UsageError(
-            f"--inputs: expected an .npz with one array per input, {path} cannot be read ({error})."
-        ) from error
-
-
-def _examples(shapes: Sequence[str]) -> list[Any] | None:
+def _examples(shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any] | None:
     """Arrays of the shapes that --input names, as examples to trace with."""
     if not shapes:
         return None
     import numpy as np
 
     rng = np.random.default_rng(0)
-    made = []
-    for text in shapes:
-        lengths, _, dtype = text.partition(":")
-        try:
-            shape = tuple(int(n) for n in lengths.split(","))
-            kind = np.dtype(dtype or "float32")
-        except (ValueError, TypeError) as error:
-            raise UsageError(
-                f"--input: expected lengths like 1,3,32,32:float32, received {text!r} ({error})."
-            ) from error
-        made.append(
-            rng.integers(0, 2, shape).astype(kind) if kind.kind in "iub" else rng.normal(size=shape).astype(kind)
-        )
+    made: list[Any] = []
+    for shape, dtype in shapes:
+        whole = np.dtype(dtype).kind in "iub"
+        made.append((rng.integers(0, 2, shape) if whole else rng.normal(size=shape)).astype(dtype))
     return made
+
+
+def _show(report: Report, written: list[Path], *, quiet: bool, verbose: bool) -> None:
+    """The screen; with `quiet` the verdict alone, and that only where it is not what was asked for."""
+    from converter.rendering import screen
+    from converter.streams import show
+
+    style = "open" if report.passed is None else "bad" if report.exit_code else "open" if report.caveats() else "good"
+    if not quiet:
+        show(screen(report, written, verbose=verbose), style)
+        if verbose:
+            from converter.frameworks import threads_in_words
+
+            show([f"threads   {threads_in_words()}"])
+    elif report.passed is False or report.exit_code or report.caveats():
+        show([report.headline()], style)
+    if report.error:
+        _complain([report.error])
+
+
+def _complain(lines: Sequence[str]) -> None:
+    from converter.streams import printable
+
+    click.echo("\n".join(map(printable, lines)), err=True)
+
+

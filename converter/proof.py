@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from converter import frameworks
-from converter.conversion import Conversion
+from converter import frameworks, given
+from converter.conversion import Conversion, Turn
 from converter.errors import ConvertError, UsageError
 from converter.graph.graph import dims
 from converter.ops import base
@@ -80,7 +80,7 @@ def _vocabulary(value: ir.Value) -> int | None:
 
 
 def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target: str = "torch") -> list[str]:
-    """What the user should know: what losses expect, what compile() set, weights that are no numbers.
+    """What the user should know: what losses expect, weights that are no numbers.
 
     The target's losses are named: PyTorch's take logits, Keras's take what comes out by default, ONNX has none."""
     lines = []
@@ -94,9 +94,6 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target:
                 f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, "
                 "binary_cross_entropy_with_logits) expect the logits before it"
             )
-    if source.compiled:
-        named = ", ".join(f"{key} {value}" for key, value in source.compiled.items())
-        lines.append(f"compile() had set {named}: this is not converted")
     for weight in weights:
         if weight.data.dtype.kind == "f" and not np.isfinite(weight.data).all():
             count = int(np.size(weight.data) - np.count_nonzero(np.isfinite(weight.data)))
@@ -104,8 +101,13 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target:
     return lines
 
 
-def start_worker(path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None) -> Worker | None:
-    """The reference process of a file; None where it could not be given what it needs."""
+def start_worker(
+    path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None, *, fork: bool = False
+) -> Worker | None:
+    """The reference process of a file; None where it could not be given what it needs.
+
+    `fork`: this process is ours and has only imported so far; a copy of it saves importing everything once more.
+    """
     if arch is not None and not isinstance(arch, str):
         return None
     try:
@@ -115,7 +117,8 @@ def start_worker(path: Path, arch: Any, arch_args: dict[str, Any] | None, backen
     kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
     chosen = backend or os.environ.get("KERAS_BACKEND") or "torch"
     env = {"KERAS_BACKEND": chosen, "CUDA_VISIBLE_DEVICES": ""}
-    return Worker("converter.reference:open_file", kwargs, env, timeout=3600.0)
+    fork = fork and chosen == "torch" and frameworks.can_fork()
+    return Worker("converter.reference:open_file", kwargs, {**frameworks.calm(), **env}, timeout=3600.0, fork=fork)
 
 
 def prove(
@@ -123,7 +126,7 @@ def prove(
     source: Source,
     worker: Worker | None,
     *,
-    inputs: Mapping[str, Any] | Sequence[Any] | None,
+    inputs: Any,
     device: str,
     seed: int,
     progress: Callable[[str], None] = lambda text: None,
@@ -131,12 +134,15 @@ def prove(
     """Judge a conversion and put what was found into its report."""
     evidence: Evidence = made.evidence
     reference = _reference(source, worker)
-    given = None if inputs is None else _given(evidence.specs, inputs)
+    own = None if inputs is None else _given(evidence.specs, inputs)
     weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
 
+    shown: list[InputSet] = []
+
     def ask(runner: Runner) -> Found:
-        sets, refused = (given, []) if given is not None else fitting_inputs(evidence.specs, seed, runner.refuses)
+        sets, refused = (own, []) if own is not None else fitting_inputs(evidence.specs, seed, runner.refuses)
         hops = _hops(made, device, Path(folder))
+        shown[:] = sets[:1]
         return judge(runner, hops, sets, seed=seed, weights=weights, progress=progress), refused
 
     with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
@@ -161,24 +167,30 @@ def prove(
         target=before.target,
         repairs=before.repairs,
         turns=before.turns,
-        transposes=_counted(made, before.transposes) if made.to == "torch" else before.transposes,
+        transposes=_counted(made, shown, before.transposes) if made.to == "torch" else before.transposes,
+        dropped=before.dropped,
+        trainable=before.trainable,
         warnings=before.warnings,
         notes=[*before.notes, *notes],
-        versions=versions(),
+        versions=before.versions,
+        sha256=before.sha256,
         seed=seed,
+        policy=before.policy,
     )
 
 
 def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
     """The rungs after the source, in the order of the road."""
-    boundary = _boundary(made)
+    boundary = _boundary(made.turns)
     hops = []
-    if made.save_onnx is not None:
-        hops.append(ort_runner(_written(made, folder), boundary=boundary, double=made.to == "onnx"))
+    double = made.to == "onnx"
+    hops.append(ort_runner(_written(made, folder), boundary=_boundary(made.onnx_turns), double=double))
     if made.to == "torch":
         from converter.verify.run_torch import torch_runner
 
         hops.append(torch_runner(made.model, boundary=boundary))
+        if ".pt2" in made.written:
+            hops.append(_program(made.written[".pt2"], boundary))
         if device != "cpu":
             hops.append(torch_runner(made.model, name=f"torch on {device}", device=device, boundary=boundary))
     elif made.to == "keras":
@@ -186,6 +198,16 @@ def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
 
         hops.append(keras_runner(made.model, boundary=boundary))
     return hops
+
+
+def _program(path: Path, boundary: Boundary) -> Runner:
+    """The .pt2 file that was written; its numbers are float32 wherever export has made constants of them."""
+    import torch
+
+    from converter.verify.run_torch import torch_runner
+
+    made = torch_runner(torch.export.load(path).module(), name=".pt2 file", boundary=boundary)
+    return replace(made, open64=None, why_no_64="an exported program computes in the dtypes that it was traced with")
 
 
 def _lacks_float64(verdict: Verdict) -> bool:
@@ -208,7 +230,7 @@ def _asked_again(
     was the reference is reported.
     """
     name = BACKENDS[backend]
-    if find_spec(backend) is None:
+    if PathFinder.find_spec(backend) is None:  # hidden from imports here, it may still be there for another process
         return first
     with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
         path = source.path
@@ -241,19 +263,6 @@ def _asked_again(
     return second
 
 
-def versions() -> dict[str, str]:
-    """Of the packages that took part."""
-    from importlib import metadata
-
-    found = {}
-    for name in ("kconvert", "keras", "torch", "tensorflow", "onnx", "onnx-ir", "onnxruntime", "numpy"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def _reference(source: Source, worker: Worker | None) -> Runner:
     if source.kind == "torch":
         from converter.verify.run_torch import torch_runner
@@ -267,27 +276,17 @@ def _reference(source: Source, worker: Worker | None) -> Runner:
     return replace(keras_runner(source.model), name="keras source")
 
 
-def _given(specs: list[InputSpec], inputs: Mapping[str, Any] | Sequence[Any]) -> list[InputSet]:
+def _given(specs: list[InputSpec], inputs: Any) -> list[InputSet]:
     """The user's own inputs, and the same back to front."""
-    names = [spec.name for spec in specs]
-    if isinstance(inputs, Mapping):
-        missing = [name for name in names if name not in inputs]
-        if missing:
-            raise UsageError(f"inputs: expected arrays named {', '.join(names)}; {', '.join(missing)} missing.")
-        arrays = [inputs[name] for name in names]
-    else:
-        arrays = list(inputs)
-    if len(arrays) != len(specs):
-        raise UsageError(f"inputs: expected {len(specs)} arrays ({', '.join(names)}), received {len(arrays)}.")
-    cast = [np.asarray(a).astype(s.dtype, copy=False) for a, s in zip(arrays, specs, strict=True)]
+    cast = given.match(specs, inputs)
     return [given_inputs(cast), given_inputs([np.flip(a, 0).copy() for a in cast], "given, reversed")]
 
 
-def _boundary(made: Conversion) -> Boundary:
-    perms = {(t.kind, t.index): t.perm for t in made.turns}
+def _boundary(turns: Sequence[Turn]) -> Boundary:
+    perms = {(t.kind, t.index): t.perm for t in turns}
 
     def row(kind: str) -> tuple[Any, ...]:
-        count = max((t.index for t in made.turns if t.kind == kind), default=-1) + 1
+        count = max((t.index for t in turns if t.kind == kind), default=-1) + 1
         return tuple(perms.get((kind, i)) for i in range(count))
 
     back = tuple(None if p is None else base.inverse(p) for p in row("output"))
@@ -296,30 +295,20 @@ def _boundary(made: Conversion) -> Boundary:
 
 def _written(made: Conversion, folder: Path) -> str:
     """The graph as an ONNX file with its weights beside it, which no process has to hold a copy of."""
+    if ".onnx" in made.written:
+        return str(made.written[".onnx"])
     path = folder / "model.onnx"
-    if not path.exists() and made.save_onnx is not None:
+    if not path.exists():
         made.save_onnx(path, f"{path.stem}.data")
     return str(path)
 
 
 def _pairs(made: Conversion) -> list[tuple[str, np.ndarray, Any, np.ndarray]]:
     evidence: Evidence = made.evidence
-    state = made.model.state_dict() if made.to == "torch" else _keras_state(made.model)
+    state = made.arrays_of(made.model) if made.arrays_of is not None else {}
     return [
-        (key, np.asarray(evidence.to_numpy(source)), replay, np.asarray(state[key]))
-        for key, source, replay in evidence.weights
+        (key, np.asarray(evidence.to_numpy(source)), replay, state[key]) for key, source, replay in evidence.weights
     ]
-
-
-def _keras_state(model: Any) -> dict[str, np.ndarray]:
-    """Every weight of a Keras model by 'layer/weight'."""
-    import keras
-
-    return {
-        f"{layer.name}/{w.name}": np.asarray(keras.ops.convert_to_numpy(w))
-        for layer in model.layers
-        for w in layer.weights
-    }
 
 
 def target_specs(made: Conversion) -> list[InputSpec]:
@@ -332,14 +321,11 @@ def target_specs(made: Conversion) -> list[InputSpec]:
     return specs
 
 
-def _counted(made: Conversion, planned: int | None) -> int | None:
-    """Transpositions in the exported target; what was planned where torch cannot export it."""
-    from converter.build.export_torch import exported, run_time_transposes
+def _counted(made: Conversion, sets: Sequence[InputSet], planned: int | None) -> int | None:
+    """Transpositions while the target runs; what was planned where it answers no input."""
+    from converter.build.torch_moves import run_time_transposes
 
-    frameworks.before_torch()
     try:
-        return run_time_transposes(exported(made.model, target_specs(made)))
-    except Exception as error:  # noqa: BLE001  whatever export dislikes is told, and is no fault of the numbers
-        first = str(error).strip().splitlines()[:1]
-        made.report.notes.append(f"torch.export refuses the model, transpositions are counted as planned: {first}")
+        return run_time_transposes(made.model, _boundary(made.turns).to_target(sets[0].arrays))
+    except Exception:  # noqa: BLE001  a target that cannot run is the judge's to tell
         return planned

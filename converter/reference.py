@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,33 +61,5 @@ class FileReference:
 def open_file(path: str, arch: str | None = None, arch_args: dict[str, Any] | None = None) -> FileReference:
     """The worker's factory."""
     if arch is None:
-        _without_other_backends(os.environ.get("KERAS_BACKEND", ""))
+        frameworks.hide_others(os.environ.get("KERAS_BACKEND", ""))
     return FileReference(path, arch, arch_args)
-
-
-def _without_other_backends(backend: str) -> None:
-    """Make the frameworks that this process does not compute with unimportable: seconds and 500 MB saved.
-
-    Keras imports jax for a callback, and tensorflow to ask of each value that it serialises whether it is one of
-    TensorFlow's. The process is the judge's own; code that a user named (`arch`) may want them and is not run here.
-    """
-    names = {"torch": {"tensorflow", "jax"}, "jax": {"tensorflow"}}.get(backend, set())
-    sys.meta_path[:] = [_Without(finder, names) for finder in sys.meta_path]
-
-
-class _Without:
-    """A finder of modules that finds some of them no longer.
-
-    An entry of None in sys.modules says the same to `import`, but Keras takes any entry for a loaded TensorFlow.
-    """
-
-    def __init__(self, finder: Any, names: set[str]) -> None:
-        self.finder = finder
-        self.names = names
-
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
-        """As importlib asks it."""
-        return None if name in self.names else self.finder.find_spec(name, path, target)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.finder, name)

@@ -1,84 +1,103 @@
-"""Conversions on disk: what goes into which file, by the output's name."""
+"""Conversions on disk: what goes into which file, by the output's name; and the written files as the model again."""
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from converter import frameworks
 from converter.build.names import file_stem
 from converter.conversion import Conversion
-from converter.errors import UsageError
-from converter.files.outputs import Write, write_all
+from converter.files.keras_archive import without_dates
+from converter.files.outputs import Staged, Write
 from converter.files.tensors import save_tensors
 from converter.proof import target_specs
+from converter.report import Report
+from converter.request import FILES, check_output
 
-FILES = (".py", ".pt2", ".onnx", ".keras")
 
-
-def torch_files(made: Conversion, state: Sequence[tuple[str, np.ndarray]], path: Any, force: bool) -> list[Path]:
-    """`net.py` with net.safetensors beside it, `net.pt2`, `net.onnx`, or a directory with model.py and its report."""
+def save(made: Conversion, path: Any, force: bool) -> list[Path]:
+    """Write a conversion, whole or not at all."""
     where = Path(path)
-    kind = where.suffix.lower()
-    if kind == ".pt2":
-        return write_all({where: lambda p: _exported(made, p)}, force)
-    if kind == ".onnx":
-        return onnx_files(made, where, force)
-    if kind == ".keras":
-        raise UsageError(f"{where}: a PyTorch model is written as .py, .pt2 or .onnx, or into a directory.")
-    files: dict[Path, Write] = {}
-    source, folder = (where, None) if kind == ".py" else (where / "model.py", where)
-    files[source] = lambda p: _text(p, made.source)
-    files[source.with_suffix(".safetensors")] = lambda p: save_tensors(p, state)
-    if folder is not None:
-        files[folder / "report.json"] = lambda p: _text(p, made.report.to_json())
-    return write_all(files, force)
+    with Staged(force) as staged:
+        stage(made, where, staged)
+        staged.write(reported(made, where))
+        return staged.commit()
 
 
-def keras_files(made: Conversion, path: Any, force: bool) -> list[Path]:
-    """`net.keras` with net.py beside it, `net.onnx`, or a directory with model.keras, model.py and the report."""
-    where = Path(path)
+def stage(made: Conversion, where: Path, staged: Staged) -> None:
+    """Write the model's files beside their places, and note where they stand."""
+    check_output(where, made.to)
+    files = _files(made, where, staged)
+    staged.write(files)
+    made.written = {path.suffix: staged.at(path) for path in files}
+
+
+def read_back(made: Conversion) -> None:
+    """Make the live model from the files that were written, and from nothing else."""
+    source, tensors, keras = (made.written.get(kind) for kind in (".py", ".safetensors", ".keras"))
+    if source is not None and tensors is not None:
+        from converter.build import torch_load
+
+        made.make_model = lambda: torch_load.load_file(source, tensors)
+    elif keras is not None:
+        from converter.build import keras_load
+
+        made.make_model = lambda: keras_load.load_file(keras, made.depth)
+
+
+def reported(made: Conversion, where: Path) -> dict[Path, Write]:
+    """A directory's report.json; of weights that were changed after the proof it says so, and claims nothing."""
+    if where.suffix.lower() in FILES[made.to]:
+        return {}
+    text = report_of(made).to_json()
+    return {where / "report.json": lambda p: _text(p, text)}
+
+
+def report_of(made: Conversion) -> Report:
+    """The report for the weights as they are now."""
+    changed = made.changed() if made.to != "onnx" else []
+    if not changed:
+        return made.report
+    why = f"{len(changed)} of {len(made.weights)} weights were changed after the proof, which is of those before"
+    return replace(made.report, passed=None, proof=False, rests_on=f"nothing: {why}", warnings=[why])
+
+
+def _files(made: Conversion, where: Path, staged: Staged) -> dict[Path, Write]:
+    """The files that an output stands for, with what writes each."""
+    check_output(where, made.to)
     kind = where.suffix.lower()
-    if kind == ".onnx":
-        return onnx_files(made, where, force)
-    if kind in (".py", ".pt2"):
-        raise UsageError(f"{where}: a Keras model is written as .keras or .onnx, or into a directory.")
     files: dict[Path, Write] = {}
-    model, folder = (where, None) if kind == ".keras" else (where / "model.keras", where)
-    files[model] = lambda p: made.model.save(str(p))
+    if kind == ".pt2" and made.to == "torch":
+        return {where: lambda p: _exported(made, p)}
+    if kind == ".onnx" or made.to == "onnx":
+        return _onnx(made, where if kind == ".onnx" else where / "model.onnx", staged)
+    if made.to == "torch":
+        source = where.with_suffix(".py") if kind in (".py", ".safetensors") else where / "model.py"
+        files[source] = lambda p: _text(p, made.source)
+        files[source.with_suffix(".safetensors")] = lambda p: save_tensors(p, made.arrays())
+        return files
+    model = where if kind == ".keras" else where / "model.keras"
+    files[model] = lambda p: _keras(made, p)
     files[model.with_suffix(".py")] = lambda p: _text(p, made.source)
-    if folder is not None:
-        files[folder / "report.json"] = lambda p: _text(p, made.report.to_json())
-    return write_all(files, force)
+    return files
 
 
-def onnx_files(made: Conversion, path: Any, force: bool) -> list[Path]:
+def _onnx(made: Conversion, where: Path, staged: Staged) -> dict[Path, Write]:
     """One .onnx file; over 2 GB the weights lie in a .data file beside it."""
-    where = Path(path)
-    report: dict[Path, Write] = {}
-    if where.suffix.lower() != ".onnx":
-        report[where / "report.json"] = lambda p: _text(p, made.report.to_json())
-        where = where / "model.onnx"
-
-    save = made.save_onnx
-    if save is None:
-        raise UsageError(f"{where}: this conversion has no ONNX graph.")
     if not made.large:
-        return write_all({where: lambda p: save(p, None), **report}, force)
+        return {where: lambda p: made.save_onnx(p, None)}
     data = where.with_suffix(".data")
-    with tempfile.TemporaryDirectory(
-        prefix=".kconvert", dir=next(p for p in where.absolute().parents if p.is_dir())
-    ) as d:
-        aside = Path(d)
-        save(aside / where.name, data.name)
-        files: dict[Path, Write] = {where: lambda p: os.replace(aside / where.name, p)}
-        files[data] = lambda p: os.replace(aside / data.name, p)
-        return write_all({**files, **report}, force)
+
+    def together(path: Path) -> None:
+        made.save_onnx(path, data.name)
+
+    def beside(path: Path) -> None:
+        if not path.exists():
+            raise OSError(f"the weights of {where.name} were not written to {data.name}")
+
+    return {where: together, data: beside}
 
 
 def default_output(name: str, to: str, folder: Path) -> Path:
@@ -90,10 +109,9 @@ def default_output(name: str, to: str, folder: Path) -> Path:
 def files_of(output: Path, to: str) -> list[Path]:
     """The files that an output stands for."""
     kind = output.suffix.lower()
-    if kind == ".py":
-        return [output, output.with_suffix(".safetensors")]
-    if kind in FILES:
-        return [output, output.with_suffix(".py")] if kind == ".keras" else [output]
+    pairs = {".py": ".safetensors", ".safetensors": ".py", ".keras": ".py"}
+    if kind in FILES[to]:
+        return [output, *([output.with_suffix(pairs[kind])] if kind in pairs else [])]
     names = {"torch": ["model.py", "model.safetensors"], "keras": ["model.keras", "model.py"], "onnx": ["model.onnx"]}
     return [output / name for name in [*names[to], "report.json"]]
 
@@ -102,10 +120,23 @@ def _text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _keras(made: Conversion, path: Path) -> None:
+    """The live model as it is, or one made for the file where there is none or where training has left its marks."""
+    from converter.build import keras_load
+
+    model = made._model
+    if model is None or getattr(model, "compiled", False):
+        layers = [(key.split("/", 1)[0], key.split("/", 1)[1], data) for key, data in made.arrays()]
+        model = keras_load.load(made.source, layers, made.depth)
+    model.save(str(path))
+    without_dates(path)
+
+
 def _exported(made: Conversion, path: Path) -> None:
+    """The program is saved under one name, which its archive repeats, whatever the file is called."""
     frameworks.before_torch()
-    import torch
+    from converter.build.export_torch import exported, save_program
 
-    from converter.build.export_torch import exported
+    save_program(exported(made.model, target_specs(made)), path)
 
-    torch.export.save(exported(made.model, target_specs(made)), str(path))
+

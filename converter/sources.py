@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from converter.errors import BadInput, UsageError
+from converter import frameworks
+from converter.errors import UsageError
+from converter.files.recognise import recognise
+from converter.report import Remark
 
-KERAS_FILES = (".keras", ".h5", ".hdf5", ".hdf", ".he5")
-TORCH_FILES = (".pt2",)
+KINDS: dict[str, Literal["keras", "torch"]] = {
+    "keras": "keras",
+    "h5": "keras",
+    "pt2": "torch",
+    "torch weights": "torch",
+    "safetensors": "torch",
+}
+"""The framework of every format that is read."""
 
 
 @dataclass
@@ -24,7 +35,7 @@ class Source:
     model: Any
     name: str
     path: Path | None = None
-    repairs: list[str] = field(default_factory=list)
+    repairs: Sequence[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=dict)
     compiled: dict[str, str] = field(default_factory=dict)
     arch: Any = None
@@ -55,12 +66,12 @@ def keras_size(model: Any) -> int:
 
 
 def kind_of(model: Any) -> Literal["keras", "torch"]:
-    """The framework of a model, by its file's suffix or its class; imports nothing that is not there already."""
+    """The framework of a model, by its file or its class; imports nothing that is not there already.
+
+    Raises what recognise() raises for a path that is no model file, and UsageError for any other object.
+    """
     if isinstance(model, (str, os.PathLike)):
-        suffix = Path(model).suffix.lower()
-        if suffix in TORCH_FILES:
-            return "torch"
-        return "keras"
+        return KINDS[recognise(Path(model))]
     keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
     if keras is not None and isinstance(model, keras.Model):
         return "keras"
@@ -74,6 +85,22 @@ def kind_of(model: Any) -> Literal["keras", "torch"]:
     )
 
 
+def check_arch(model: Any, arch: Any) -> None:
+    """UsageError for a file of weights without `arch`, and for `arch` with what holds its model itself."""
+    if not isinstance(model, (str, os.PathLike)):
+        if arch is not None:
+            raise UsageError("arch goes with a file that holds weights only, and a live model was given.")
+        return
+    found = recognise(Path(model))
+    if found in ("torch weights", "safetensors") and arch is None:
+        raise UsageError(
+            f"{model}: a file of weights holds no model. Pass --arch package.module:callable or --arch FILE.py:Class "
+            "(arch= in Python), which makes the nn.Module of these weights, and --input with the shape of its input."
+        )
+    if found in ("pt2", "keras") and arch is not None:
+        raise UsageError(f"{model}: --arch goes with a file that holds weights only, and a .{found} holds its model.")
+
+
 def known_class(name: str) -> bool:
     """Whether a Keras class has a row in ops/."""
     from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS
@@ -84,58 +111,81 @@ def known_class(name: str) -> bool:
 
 
 def importable(spec: str) -> Callable[..., Any]:
-    """The callable that 'package.module:name' names; the user asked for its import."""
-    module, _, name = spec.partition(":")
+    """The callable that 'package.module:name' or 'FILE.py:name' names; the user asked for its import."""
+    module, _, name = spec.rpartition(":")
     if not module or not name:
-        raise UsageError(f"--arch: expected package.module:callable, received {spec!r}.")
+        raise UsageError(f"--arch: expected package.module:callable or FILE.py:Class, received {spec!r}.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        found = importlib.import_module(module)
+        found = _from_file(Path(module)) if module.endswith(".py") else importlib.import_module(module)
         for part in name.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError) as error:
-        raise UsageError(f"--arch {spec!r} cannot be imported: {error}.") from error
+    except Exception as error:  # whatever the user's code raises when it is imported
+        raise UsageError(f"--arch {spec!r} cannot be imported: {_told(error)}.") from error
     if not callable(found):
         raise UsageError(
             f"--arch {spec!r}: expected a callable that returns the model, received {type(found).__name__}."
         )
-    made: Callable[..., Any] = found
+
+    def made(**arguments: Any) -> Any:
+        try:
+            return found(**arguments)
+        except (Exception, SystemExit) as error:
+            raise UsageError(f"--arch {spec!r} was called with {arguments} and raised {_told(error)}.") from error
+
     return made
+
+
+def _told(error: BaseException) -> str:
+    """An error of the user's code: its class, its message, and the line that raised it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({last.filename}, line {last.lineno})"
+
+
+def _from_file(path: Path) -> Any:
+    """The module of a Python file, which may import its neighbours."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}")
+    folder = str(path.absolute().parent)
+    name = f"kconvert_arch_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path.absolute())
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{path} is no Python file")
+    if folder not in sys.path:
+        sys.path.append(folder)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
 
 
 def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
     """Read a file, or take a live model as it is."""
+    check_arch(model, arch)
     kind = kind_of(model)
     if not isinstance(model, (str, os.PathLike)):
-        if arch is not None:
-            raise UsageError("arch goes with a file that holds weights only, and a live model was given.")
         return Source(kind, model, str(getattr(model, "name", "") or type(model).__name__), compiled=_compiled(model))
     path = Path(model)
+    made = importable(arch) if isinstance(arch, str) else arch
     if kind == "torch":
-        return Source("torch", _program(path), path.stem, path)
+        frameworks.before_torch()
+        from converter.files import state_dicts_torch, torch_files
+
+        if made is None:
+            program, repairs = torch_files.load_program(path)
+            return Source("torch", program, path.stem, path, repairs)
+        module, repairs = state_dicts_torch.load(path, recognise(path), made, arch_args or {})
+        return Source("torch", module, path.stem, path, repairs, arch=arch, arch_args=arch_args)
     from converter.files.keras_files import read_keras
 
-    made = importable(arch) if isinstance(arch, str) else arch
     file = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args)
-    repairs = [f"{r.where}: {r.text}" if r.where else r.text for r in file.repairs]
+    repairs = [Remark(r.where, r.text) for r in file.repairs]
     return Source("keras", file.model, path.stem, path, repairs, file.names, file.compiled, arch, arch_args)
-
-
-def _program(path: Path) -> Any:
-    from converter import frameworks
-
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file. Check the path.")
-    frameworks.before_torch()
-    import torch
-
-    try:
-        return torch.export.load(path)
-    except Exception as error:
-        raise BadInput(
-            f"{path}: expected a program saved by torch.export.save, but torch cannot read it ({error})."
-        ) from error
 
 
 def _compiled(model: Any) -> dict[str, str]:

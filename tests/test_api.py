@@ -67,7 +67,7 @@ def test_proof_turns_mapping_and_warnings() -> None:
     assert entries["conv.weight"].source == "conv/kernel"
     assert entries["fc.weight"].transform
     assert len(json.loads(made.mapping.to_json())) == 8
-    assert json.loads(made.report.to_json())["schema"] == "kconvert-report/1"
+    assert json.loads(made.report.to_json())["schema"] == "kconvert-report/2"
 
 
 def test_layout_source_takes_the_source_s_arrays() -> None:
@@ -90,8 +90,9 @@ def test_onnx_is_plain_onnx() -> None:
 def test_users_own_inputs() -> None:
     x = np.random.default_rng(0).normal(size=(4, 8, 6, 3)).astype("float32")
     assert converter.convert(small(), "torch", inputs={"image": x}).report.passed
+    assert converter.convert(small(), "torch", inputs={"whatever": x}).report.passed
     with pytest.raises(errors.UsageError, match="image"):
-        converter.convert(small(), "torch", inputs={"picture": x})
+        converter.convert(small(), "torch", inputs={"picture": x, "other": x})
 
 
 def test_usage_errors() -> None:

@@ -5,15 +5,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as ET
 
 import h5py
+import jsonschema
 import keras
 import numpy as np
 import pytest
+
+from tests import screens
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -52,10 +60,12 @@ def empty(tmp_path: Path) -> Path:
 def test_digits_cnn(empty: Path) -> None:
     """The README's example: the same class for every test image, and the file stands alone."""
     npz = FIXTURES / "digits_cnn.npz"
-    done = kconvert(empty, FIXTURES / "digits_cnn.keras", "--to", "torch", "--inputs", npz, "--report", "digits.json")
+    forms = [f"digits.{form}" for form in ("html", "json", "md", "xml")]
+    options = [word for form in forms for word in ("--report", form)]
+    done = kconvert(empty, FIXTURES / "digits_cnn.keras", "--to", "torch", "--inputs", npz, *options)
     assert done.returncode == 0, done.stderr + done.stdout
     assert done.stderr == ""
-    assert sorted(p.name for p in empty.iterdir()) == ["digits.json", "digits_cnn.py", "digits_cnn.safetensors"]
+    assert sorted(p.name for p in empty.iterdir()) == [*forms, "digits_cnn.py", "digits_cnn.safetensors"]
     report = json.loads((empty / "digits.json").read_text())
     assert report["passed"]
     assert report["proof"]
@@ -202,3 +212,320 @@ def test_hostile_names(empty: Path, tmp_path: Path) -> None:
     ran = subprocess.run([sys.executable, "net.py"], cwd=empty, capture_output=True, text=True)
     assert ran.stdout.strip() == "(1, 5)", ran.stderr
     assert not (empty / "pwned").exists()
+
+
+# ---- in this process, which has the frameworks already
+
+
+@pytest.fixture
+def here(empty: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(empty)
+    return empty
+
+
+MLP = FIXTURES / "mlp.keras"
+DIGITS = FIXTURES / "digits_cnn.keras"
+
+
+def _arrays(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def _text(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+PIXELS = np.zeros((3, 64), "float32")
+BAD_INPUTS: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "missing": (lambda d: d / "no.npz", "no.npz"),
+    "a folder": (lambda d: d, ".npz"),
+    "text": (lambda d: _text(d / "x.npz", "hello"), ".npz"),
+    "broken": (lambda d: _text(d / "x.npy", "\x93NUMPY"), "x.npy"),
+    "two names": (lambda d: _arrays(d / "x.npz", one=PIXELS, two=PIXELS), "pixels missing"),
+    "rank": (lambda d: _arrays(d / "x.npz", pixels=PIXELS[0]), "x[None]"),
+    "lengths": (lambda d: _arrays(d / "x.npz", pixels=PIXELS[:, :9]), "float32 (N, 64)"),
+    "text in it": (lambda d: _arrays(d / "x.npz", pixels=np.array(["a"])), "numbers"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_INPUTS)
+def test_inputs_that_do_not_fit_are_a_usage_error(kind: str, here: Path, tmp_path: Path) -> None:
+    make, words = BAD_INPUTS[kind]
+    code, out, err = screens.run(MLP, "--to", "torch", "--inputs", make(tmp_path), "--report", "r.json")
+    assert (code, out) == (2, ""), err
+    assert err.startswith("kconvert: ")
+    assert words in err
+    assert [path.name for path in here.iterdir()] == ["r.json"]
+    assert json.loads((here / "r.json").read_text())["outcome"] == "usage"
+
+
+def test_inputs_of_either_format_by_any_name(here: Path) -> None:
+    np.save(here / "x.npy", np.random.default_rng(0).normal(size=(3, 64)).astype("float32"))
+    np.savez(here / "y.npz", whatever=np.load(here / "x.npy"))
+    for name in ("x.npy", "y.npz"):
+        code, _, err = screens.run(MLP, "--to", "torch", "--inputs", name, "--force")
+        assert (code, err) == (0, "")
+
+
+def test_layout_of_the_inputs_is_no_verdict(here: Path) -> None:
+    np.save(here / "x.npy", np.load(FIXTURES / "digits_cnn.npz")["image"].transpose(0, 3, 1, 2))
+    code, _, err = screens.run(DIGITS, "--to", "torch", "--inputs", "x.npy")
+    assert code == 2
+    assert "x.transpose(0, 2, 3, 1) fits" in err
+
+
+USAGE = [
+    ["--device", "gpu"],
+    ["--input", "1,64"],
+    ["--input", "1,x"],
+    ["--input", "0,64"],
+    ["--arch-args", "{}"],
+    ["--arch-args", "[1]"],
+    ["--arch-args", "{"],
+    ["--arch", "pkg.mod:make"],
+    ["--seed", "-1"],
+    ["--seed", "x"],
+    ["-q", "-v"],
+    ["--require-proof", "--no-verify"],
+    ["--inputs", "x.npz", "--no-verify"],
+    ["--report", "r.pdf"],
+    ["--report", str(MLP.with_suffix(".json")), "-o", "x.h5"],
+    *(["-o", f"x{suffix}"] for suffix in (".pt", ".pth", ".h5", ".hdf5", ".pb", ".tflite", ".zip", ".keras")),
+]
+
+
+@pytest.mark.parametrize("options", USAGE, ids=" ".join)
+def test_options_that_cannot_be_are_refused_at_once(options: list[str], here: Path) -> None:
+    reports = [] if "--report" in options else ["--report", "r.json"]
+    code, out, err = screens.run(MLP, "--to", "torch", *options, *reports)
+    assert (code, out) == (2, ""), err
+    assert "Traceback" not in err
+    assert list(here.iterdir()) == []
+
+
+def test_device_without_a_device(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    code, _, err = screens.run(MLP, "--to", "torch", "--device", "cuda")
+    assert code == 2
+    assert "no CUDA device here" in err
+
+
+def _not_there(folder: Path) -> list[object]:
+    return [folder / "no.keras", "--to", "torch"]
+
+
+def _empty_file(folder: Path) -> list[object]:
+    (folder / "empty.h5").touch()
+    return [folder / "empty.h5", "--to", "torch"]
+
+
+def _unreadable(folder: Path) -> list[object]:
+    """A file whose reading fails whoever asks."""
+    (folder / "mem.h5").symlink_to("/proc/self/mem")
+    return [folder / "mem.h5", "--to", "torch"]
+
+
+def _lstm(folder: Path) -> list[object]:
+    x = keras.Input((4, 4), name="x")
+    keras.Model(x, keras.layers.Lambda(abs, name="code")(x)).save(folder / "net.keras")
+    return [folder / "net.keras", "--to", "torch"]
+
+
+def _in_the_way(folder: Path) -> list[object]:
+    (folder / "net.py").touch()
+    return [MLP, "--to", "torch", "-o", folder / "net.py"]
+
+
+EXITS: dict[str, tuple[Callable[[Path], list[object]], int, str]] = {
+    "not there": (_not_there, 4, "bad input"),
+    "a folder": (lambda d: [d, "--to", "torch"], 4, "bad input"),
+    "empty": (_empty_file, 4, "bad input"),
+    "unreadable": (_unreadable, 4, "bad input"),
+    "unsupported": (_lstm, 3, "unsupported"),
+    "in the way": (_in_the_way, 5, "cannot write"),
+    "no verification": (lambda d: [MLP, "--to", "torch", "--no-verify", "--force"], 0, "not verified"),
+}
+
+
+@pytest.mark.parametrize("kind", EXITS)
+def test_reports_are_written_on_every_exit(kind: str, here: Path, tmp_path: Path) -> None:
+    make, code, outcome = EXITS[kind]
+    (here / "r.json").write_text("an older report is replaced")
+    forms = [word for form in ("json", "xml", "md", "html") for word in ("--report", f"r.{form}")]
+    asked = make(tmp_path)
+    done, _, err = screens.run(*asked, *forms)
+    assert done == code, err
+    data = json.loads((here / "r.json").read_text())
+    jsonschema.validate(data, json.loads((ROOT / "converter" / "report.schema.json").read_text()))
+    assert (data["outcome"], data["exit_code"]) == (outcome, code)
+    suite = ET.parse(here / "r.xml").getroot()  # noqa: S314  our own
+    assert (suite.get("errors") != "0") == (code > 1)
+    assert outcome.upper() in (here / "r.md").read_text() or code == 0
+    assert outcome.upper() in (here / "r.html").read_text() or code == 0
+    first = {form: (here / f"r.{form}").read_bytes() for form in ("json", "xml", "md", "html")}
+    screens.run(*asked, *forms)
+    assert first == {form: (here / f"r.{form}").read_bytes() for form in first}
+
+
+def test_an_internal_error_is_reported_and_is_ours(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from converter import proof
+
+    def broken(*args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(proof, "prove", broken)
+    code, out, err = screens.run(MLP, "--to", "torch", "--report", "r.json", "--report", "r.xml")
+    assert (code, out) == (70, "")
+    assert "internal error: ZeroDivisionError: oops" in err
+    data = json.loads((here / "r.json").read_text())
+    assert (data["outcome"], data["error"], data["passed"]) == ("internal error", "ZeroDivisionError: oops", None)
+    assert len(data["sha256"]) == 64
+    assert sorted(path.name for path in here.iterdir()) == ["r.json", "r.xml"]
+
+
+def test_a_report_that_cannot_be_written(here: Path) -> None:
+    (here / "folder.json").mkdir()
+    code, _, err = screens.run(MLP, "--to", "torch", "--report", "folder.json", "--report", "r.md")
+    assert code == 5
+    assert "folder.json" in err
+    assert "CANNOT WRITE" in (here / "r.md").read_text()
+    code, _, err = screens.run(here / "no.keras", "--to", "torch", "--report", "folder.json")
+    assert code == 5
+    assert err.count("folder.json") >= 1
+
+
+def test_what_is_read_is_never_written_over(here: Path) -> None:
+    shutil.copy(FIXTURES / "mlp.h5", here / "mlp.h5")
+    _text(here / "mlp.py", "def make(): pass\n")
+    code, _, err = screens.run("mlp.h5", "--to", "torch", "--arch", "mlp.py:make", "--force")
+    assert code == 2
+    assert "mlp.py is read and would be written over" in err
+    assert (here / "mlp.py").read_text() == "def make(): pass\n"
+
+
+ARCH = """
+import sys
+def make(fail=""):
+    import keras
+    if fail == "raise":
+        raise ValueError("the user's own fault")
+    if fail == "exit":
+        sys.exit(3)
+    return keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, name="fc")])
+thing = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("arch", "arguments", "words"),
+    [
+        ("own:make", {"fail": "raise"}, "ValueError: the user's own fault"),
+        ("own:make", {"fail": "exit"}, "SystemExit"),
+        ("own:make", {"nonsense": 1}, "nonsense"),
+        ("own:thing", {}, "callable"),
+        ("own:missing", {}, "missing"),
+        ("no_such_module:make", {}, "no_such_module"),
+        ("fails:make", {}, "ZeroDivisionError"),
+        ("no_such.py:make", {}, "no_such.py"),
+    ],
+)
+def test_what_the_user_s_code_raises_is_not_ours(
+    arch: str, arguments: dict[str, Any], words: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _text(here / "own.py", ARCH)
+    _text(here / "fails.py", "1 / 0\n")
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, name="fc")])
+    model.save_weights(here / "net.weights.h5")
+    monkeypatch.syspath_prepend(str(here))
+    monkeypatch.delitem(sys.modules, "own", raising=False)
+    asked = ("net.weights.h5", "--to", "torch", "--arch", arch, "--arch-args", json.dumps(arguments))
+    code, out, err = screens.run(*asked, "--report", "r.json")
+    assert (code, out) == (2, ""), err
+    assert words in err
+    assert json.loads((here / "r.json").read_text())["outcome"] == "usage"
+
+
+def test_advice_fits_the_target(here: Path) -> None:
+    for source, to in ((FIXTURES / "mlp.pt2", "keras"), (MLP, "onnx")):
+        code, out, err = screens.run(source, "--to", to)
+        assert (code, err) == (0, "")
+        assert "PyTorch's losses" not in out
+
+
+def test_the_readme_shows_the_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    code, out, _ = screens.run("--help")
+    assert code == 0
+    assert f"```text\n{out}```" in (ROOT / "README.md").read_text()
+
+
+def test_support(here: Path) -> None:
+    shown = {kind: screens.run("support", *kind.split())[1] for kind in ("", "--torch", "--onnx")}
+    assert "| Dense |" in shown[""]
+    assert "conv2d" in shown["--torch"]
+    assert "Conv" in shown["--onnx"]
+    assert screens.run("./support", "--to", "torch")[0] == 4
+
+
+# ---- what only a process of its own shows
+
+
+def test_a_reader_that_has_seen_enough_and_a_full_disk(here: Path) -> None:
+    command = [sys.executable, "-m", "converter", str(MLP), "--to", "torch", "--no-verify", "--force"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+    assert (process.returncode, err) == (0, "")
+    if Path("/dev/full").exists():
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=environment, text=True)
+        assert done.returncode == 5
+        assert "cannot be printed" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are sent otherwise there")
+def test_ctrl_c_leaves_nothing(here: Path) -> None:
+    command = [sys.executable, "-m", "converter", str(MLP), "--to", "torch", "--report", "r.json"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=environment, text=True, **pipes) as process:
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode in (130, -signal.SIGINT)
+    assert "Traceback" not in err
+    assert out == ""
+    assert [path.name for path in here.iterdir() if not path.name.startswith(".")] == []
+
+
+NOISE = r"""
+import os, sys, warnings
+def make(fail=False):
+    import keras
+    os.write(2, b"noise of C code\n")
+    print("noise of Python code", file=sys.stderr)
+    warnings.warn("noise of a warning")
+    if fail:
+        os.abort()
+    return keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, name="fc")])
+"""
+
+
+def test_standard_error_is_for_us_alone_and_a_crash_is_told(here: Path) -> None:
+    _text(here / "own.py", NOISE)
+    keras.Sequential([keras.Input((5,)), keras.layers.Dense(4, name="fc")]).save_weights(here / "net.weights.h5")
+    asked = ("net.weights.h5", "--to", "torch", "--arch", "own:make", "--no-verify")
+    done = kconvert(here, *asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("net.weights -> torch: not verified")
+    done = kconvert(here, *asked, "--force", "--arch-args", '{"fail": true}')
+    assert done.returncode == -signal.SIGABRT
+    assert "Aborted" in done.stderr
+    assert "own.py" in done.stderr

@@ -176,7 +176,7 @@ def test_hard_sigmoid_by_version(tmp_path: Path) -> None:
     assert "hard-sigmoid" in {repair.row for repair in old.repairs}
     again = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(old.model.get_layer("d")))
     assert again.activation is old.model.get_layer("d").activation
-    path, kernel = dense_file(tmp_path / "new.h5", "hard_sigmoid", "3.4.0")
+    path, kernel = dense_file(tmp_path / "new.h5", "hard_sigmoid", "3.4.0", trainable=True)
     assert np.allclose(answer(read(path).model, x), np.clip((x @ kernel + 3) / 6, 0, 1), atol=1e-6)
 
 
@@ -555,10 +555,11 @@ def test_options_of_old_files(tmp_path: Path, kind: str, options: dict[str, Any]
         assert answer(read(path).model, normal(2, 6, 5, 3)).shape == (2, 6, 5, 3)
     from converter.files.config_tree import ConfigTree
     from converter.files.repairs import Reading
-    from converter.files.vetting_keras import Vetting
+    from converter.files.vetting import ByName
+    from converter.files.vetting_keras import KerasVetting
 
     reading = Reading(2, "2.2.4")
-    ConfigTree(reading, Vetting(reading, everything, {}), None, 0).model(functional(layers, ["x"], ["l"]))
+    ConfigTree(reading, KerasVetting(reading, ByName(everything), {}), None, 0).model(functional(layers, ["x"], ["l"]))
     assert row in {repair.row for repair in reading.repairs}
 
 

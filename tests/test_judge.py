@@ -14,7 +14,8 @@ from torch import nn
 
 import converter
 from converter.errors import BadInput
-from converter.report import Report, render
+from converter.rendering import render
+from converter.report import Report
 from converter.verify.compare import compare
 from converter.verify.inputs import InputSpec, fitting_inputs, given_inputs, make_inputs
 from converter.verify.judge import judge
@@ -129,7 +130,7 @@ def test_report_is_deterministic_and_strict_json(source_model, capsys):
         texts.append(report.to_json())
     assert texts[0] == texts[1]
     data = json.loads(texts[0])
-    assert data["schema"] == "kconvert-report/1"
+    assert data["schema"] == "kconvert-report/2"
     assert data["passed"] is True
     assert data["devices"] == ["cpu"]
     render(report)

@@ -200,6 +200,15 @@ def test_sequences_are_not_turned() -> None:
     assert tuple(made.model.inputs[0].shape) == (None, 3, 12)
 
 
+@pytest.mark.parametrize(
+    "function",
+    [lambda x: x + 0.1, lambda x: x - 0.1, lambda x: 0.1 - x, lambda x: x * 0.1, lambda x: x / 0.3],
+    ids=["add", "sub", "rsub", "mul", "div"],
+)
+def test_arithmetic_with_a_number_is_rescaling(function: Callable[[Tensor], Tensor]) -> None:
+    assert classes(back(Fn(lambda m, x: function(m.fc(x)), fc=nn.Linear(4, 3)), (2, 4)).model) == ["Dense", "Rescaling"]
+
+
 ACTIVATIONS: dict[str, nn.Module | Callable[[Tensor], Tensor]] = {
     "relu": nn.ReLU(),
     "relu_in_place": nn.ReLU(inplace=True),
@@ -411,7 +420,7 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "adaptive": (nn.AdaptiveAvgPool2d((2, 5)), IMAGE, "output_size=(2, 5)"),
     "statistics": (nn.BatchNorm2d(3, track_running_stats=False), IMAGE, "statistics of the batch"),
     "dropout": (Fn(lambda m, x: F.dropout(x, 0.5, training=True)), (2, 4), "at inference too"),
-    "scalar": (Fn(lambda m, x: x + 1.5), (2, 4), "constant"),
+    "scalar": (Fn(lambda m, x: x / 0.0), (2, 4), "division by 0.0"),
     "softplus": (nn.Softplus(beta=2.0), (2, 4), "beta=2.0"),
     "gelu": (nn.GELU("tanh"), (2, 4), "exact"),
 }

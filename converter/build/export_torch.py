@@ -1,13 +1,13 @@
-"""A generated module through torch.export: as a .pt2 file, and to count what it does at run time."""
+"""A generated module through torch.export, as a .pt2 file."""
 
 from __future__ import annotations
 
-from collections import Counter
+import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 LENGTHS = (64, 256, 1024, 4096, 16384)
-MOVES = ("aten.permute", "aten.transpose", "aten.movedim", "aten.t.", "aten.swapaxes", "aten.moveaxis")
 
 
 class Spec(Protocol):
@@ -23,10 +23,30 @@ def exported(model: Any, specs: Sequence[Spec]) -> Any:
     """The module as an ExportedProgram; lengths unknown to the source stay dynamic where torch can keep them."""
     import torch
 
+    model = still(model)
     length = _length(model, specs)
     shapes = [{i: torch.export.Dim.AUTO for i, d in enumerate(spec.shape) if d is None} for spec in specs]
     with torch.no_grad():
         return torch.export.export(model, _examples(specs, length), dynamic_shapes=tuple(shapes))
+
+
+def still(model: Any) -> Any:
+    """The module in eval mode on the CPU: itself, or a copy where it was left in training or on another device."""
+    away = any(t.device.type != "cpu" for t in (*model.parameters(), *model.buffers()))
+    if not away and not any(module.training for module in model.modules()):
+        return model
+    return copy.deepcopy(model).cpu().eval()
+
+
+def save_program(program: Any, path: Path) -> None:
+    """Write a program. Its archive repeats its own file's name, and is to be the same whatever that is."""
+    import io
+
+    import torch
+
+    stream = io.BytesIO()
+    torch.export.save(program, stream)
+    path.write_bytes(stream.getbuffer())
 
 
 def _examples(specs: Sequence[Spec], length: int) -> tuple[Any, ...]:
@@ -51,13 +71,3 @@ def _length(model: Any, specs: Sequence[Spec]) -> int:
                 continue
             return length
     return LENGTHS[0]
-
-
-def run_time_transposes(program: Any) -> int:
-    """How many transpositions an ExportedProgram does when it runs; those of weights alone are none of the data's."""
-    counts: Counter[str] = Counter()
-    for node in program.graph.nodes:
-        name = str(node.target)
-        if node.op == "call_function" and name.startswith(MOVES):
-            counts[name] += 1
-    return sum(counts.values())

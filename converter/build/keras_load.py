@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,13 @@ from converter import frameworks
 from converter.build.torch_load import execute
 
 
-def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]]) -> Any:
-    """The model of a generated file with its weights (layer, name, numbers); it owns its memory."""
+def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]], layers: int = 0) -> Any:
+    """The model of a generated file with its weights (layer, name, numbers); it owns its memory.
+
+    `layers` is about how many it has: Keras goes through a model by recursion.
+    """
     frameworks.choose_keras()
-    with _plain_keras():
+    with _plain_keras(), frameworks.room_for(layers):
         model = execute(text).build()
         left = {(layer.name, w.name): w for layer in model.layers for w in layer.weights}
         for layer, name, data in weights:
@@ -29,14 +33,49 @@ def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]]) -> Any:
     return model
 
 
+def load_file(path: Path, layers: int = 0) -> Any:
+    """The model of a .keras file that this package has written."""
+    import keras
+
+    with _plain_keras(), frameworks.room_for(layers):
+        return keras.saving.load_model(path, compile=False)
+
+
+def arrays_of(model: Any) -> dict[str, np.ndarray]:
+    """Every weight of a model by 'layer/weight', as it is now."""
+    import keras
+
+    found = {}
+    for layer in model.layers:
+        for weight in layer.weights:
+            value = keras.ops.convert_to_numpy(weight)
+            found[f"{layer.name}/{weight.name}"] = np.asarray(value).astype(_numpy_dtype(str(weight.dtype)), copy=False)
+    return found
+
+
+def _numpy_dtype(name: str) -> np.dtype[Any]:
+    if name == "bfloat16":
+        import ml_dtypes
+
+        name = ml_dtypes.bfloat16
+    made: np.dtype[Any] = np.dtype(name)
+    return made
+
+
 @contextlib.contextmanager
 def _plain_keras() -> Iterator[None]:
-    """Keras as the generated file means it: float32, channels last; settings and RNG are as before on leaving."""
+    """Keras as the generated file means it: float32, channels last; settings and RNG are as before on leaving.
+
+    Layers that draw (Dropout) take a seed from Python's RNG when they are made: it starts at the same point each time,
+    so that the same model is the same file.
+    """
     import keras
 
     policy, floatx, order = keras.config.dtype_policy(), keras.config.floatx(), keras.config.image_data_format()
     state, numpy_state = random.getstate(), np.random.get_state()
     try:
+        random.seed(0)
+        np.random.seed(0)
         keras.config.set_floatx("float32")
         keras.config.set_dtype_policy("float32")
         keras.config.set_image_data_format("channels_last")

@@ -110,7 +110,7 @@ def _constructed(step: Step) -> str:
     parts: list[str] = []
     leading = True
     for key, value in step.kwargs.items():
-        leading = leading and (key in POSITIONAL or step.cls == "Activation")
+        leading = leading and (key in POSITIONAL or (step.cls, key) == ("Activation", "activation"))
         parts.append(literal_of(value) if leading else f"{key}={literal_of(value)}")
     return f"layers.{step.cls}({', '.join([*parts, f'name={literal(step.layer)}'])})"
 

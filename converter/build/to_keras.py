@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -53,7 +53,12 @@ class KerasSource:
     text: str
     weights: list[Weight]
     layers: dict[str, str]
-    notes: list[str]
+    notes: list[Any]
+    untied: list[tuple[str, int]] = field(default_factory=list)
+    """For each parameter that several layers share in the source, and of which each has its own here: a sentence, and
+    how many numbers train more than there; 0 where it does not train."""
+    frozen: list[tuple[str, int]] = field(default_factory=list)
+    """The same for each weight that is frozen while its layer is trained, which a .keras file does not keep."""
 
 
 def write(graph: ir.Graph, outputs: Any, title: str, name: str) -> KerasSource:
@@ -79,17 +84,21 @@ class _Writer:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
         self.missing: list[Item] = []
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
         self.weights: list[Weight] = []
         self.taken: set[str] = set()
         self.frozen: list[tuple[str, str]] = []
         self.paths: dict[str, str] = {}
-        self.readers: dict[int, str] = {}
+        self.untied: list[tuple[str, int]] = []
+        self.readers: dict[str, str] = {}
 
     def source(self, outputs: Any, title: str, name: str) -> KerasSource:
         """Write everything."""
         inputs = []
         for value in self.graph.inputs:
+            if not dims(value):
+                why = "it is a single number, and a Keras input has a batch axis."
+                self.missing.append(Item(value.name or "x", "input", why, "Keep it as a constant of the module."))
             inputs.append((self._name(value.name or "x"), value, dims(value)[1:], _dtype(value)))
         calls = [call for node in self.graph if (call := self._call(node)) is not None]
         results = list(self.graph.outputs)
@@ -111,7 +120,10 @@ class _Writer:
                 "the model is float64: Keras on TensorFlow runs it so, on torch and JAX partly in float32"
             )
         text = BuildText(title, identifier(name, "model"), inputs, steps, outputs, results, self.frozen).text()
-        return KerasSource(text, self.weights, self.paths, self.notes)
+        sizes = {(weight.layer, weight.name): int(weight.data.size) for weight in self.weights}
+        why = "is frozen in the source, which a .keras file does not keep"
+        frozen = [(f"{layer}/{weight} {why}", sizes[layer, weight]) for layer, weight in self.frozen]
+        return KerasSource(text, self.weights, self.paths, self.notes, self.untied, frozen)
 
     # Nodes into calls ----------------------------------------------------------------------------------------------
 
@@ -148,9 +160,10 @@ class _Writer:
             if isinstance(given, Ref):
                 inputs.append(given.value)
                 continue
-            made = ir.Value(name=f"{name}_pad")
+            role = "reshape" if given.cls == "Reshape" else "pad"
+            made = ir.Value(name=f"{name}_{role}")
             kept = {k: v for k, v in settings.items() if k == "dtype"}
-            before.append(Step(self._name(f"{name}_pad"), given.cls, {**given.kwargs, **kept}, _values(given), made))
+            before.append(Step(self._name(f"{name}_{role}"), given.cls, {**given.kwargs, **kept}, _values(given), made))
             inputs.append(made)
         kwargs = {**call.record.kwargs, **settings}
         return [*before, Step(name, call.record.cls, kwargs, inputs, call.output, shared)]
@@ -162,7 +175,7 @@ class _Writer:
         for value in results:
             if id(value) in given:
                 made = ir.Value(name="identity")
-                steps.append(Step(self._name("identity"), "Identity", {}, [value], made))
+                steps.append(Step(self._name("identity"), "Identity", _policy(_dtype(value)), [value], made))
                 value = made
             kept.append(value)
         return kept
@@ -188,11 +201,11 @@ class _Writer:
                 data, known = data.transpose(axes), known.then("T", axes) if known is not None else None
             trainable = key not in STATISTICS and known is not None and known.trainable
             made.append(Weight(name, key, data, known, trainable))
-            first = self.readers.setdefault(id(value), name)
+            first = name if known is None else self.readers.setdefault(known.path, name)
             if first != name and known is not None:
-                self.notes.append(
-                    f"{name}: shares {known.path!r} with {first}; in Keras each has its own and trains it"
-                )
+                why = f"shares {known.path!r} with {first}; in Keras each has its own and trains it"
+                self.untied.append((f"{name} {why}", data.size if trainable and record.trainable else 0))
+                self.notes.append((name, why))
         self.weights += made
         trained = [w for w in made if w.name not in STATISTICS]
         frozen = [w.name for w in trained if not w.trainable]
@@ -202,14 +215,22 @@ class _Writer:
         elif frozen:
             self.frozen += [(name, key) for key in frozen]
             self.notes.append(
-                f"{name}: {' and '.join(frozen)} frozen, as in the source, and the rest is not; a .keras file does not "
-                "keep that, so after loading one set their `trainable` to False again (the last lines of model.py)"
+                (
+                    name,
+                    f"{' and '.join(frozen)} frozen, as in the source, and the rest is not; a .keras file does not "
+                    "keep that, so after loading one set their `trainable` to False again (the last lines of model.py)",
+                )
             )
         dtypes = {str(w.data.dtype) for w in made} or {_dtype(call.output)}
         if len(dtypes) > 1:
             why = f"its weights have the dtypes {', '.join(sorted(dtypes))}."
             raise Unsupported([Item(call.view.place.path, record.cls, why)])
-        return settings if dtypes == {"float32"} or not dtypes & FLOATS else {**settings, "dtype": dtypes.pop()}
+        return {**settings, **_policy(dtypes.pop())}
+
+
+def _policy(dtype: str) -> dict[str, Any]:
+    """The dtype argument of a layer that computes in this dtype; none for float32, and integers pass as they are."""
+    return {"dtype": dtype} if dtype in FLOATS - {"float32"} else {}
 
 
 def _key(view: NodeView, record: Layer, node: ir.Node) -> Any:
@@ -217,7 +238,10 @@ def _key(view: NodeView, record: Layer, node: ir.Node) -> Any:
     weights = tuple(sorted((k, id(v), str(axes)) for k, (v, axes) in record.weights.items()))
     if not view.own and not weights:
         return id(node)
-    return view.place.path, record.cls, repr(sorted(record.kwargs.items())), weights
+    # Modules that have every weight in common are one layer.
+    learned = any(origin(v) is not None for v, _ in record.weights.values())
+    path = "" if learned else view.place.path
+    return path, record.cls, record.trainable, repr(sorted(record.kwargs.items())), weights
 
 
 def _wanted(call: _Call) -> str:

@@ -44,6 +44,7 @@ class TorchSource:
     inputs: list[str]
 
 
+FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 PARTS = frozenset(
     name for name, part in vars(torch_parts).items() if getattr(part, "__module__", "") == torch_parts.__name__
 )
@@ -141,12 +142,20 @@ class _Writer:
             if not buffer and not trainable:
                 fixed.append(name)
             self._weight(f"{scope.prefix}{attribute}.{name}", array(value), known, trainable)
+        dtype = _dtype(view, record)
         for name, data in record.fill.items():
-            self._weight(f"{scope.prefix}{attribute}.{name}", np.asarray(data), None, False)
+            plain = np.asarray(data)
+            made = plain.astype(np.dtype(dtype)) if plain.dtype == np.float32 and dtype in FLOATS else plain
+            self._weight(f"{scope.prefix}{attribute}.{name}", made, None, False)
         every = [name for name in record.weights if name not in record.buffers]
         whole = bool(fixed) and fixed == every
         after = ["requires_grad_(False)"] if whole else [f"{name}.requires_grad_(False)" for name in fixed]
-        scope.init.append(Assign(attribute, record.cls, record.args, dict(record.kwargs), after))
+        settings = dict(record.kwargs)
+        if dtype != "float32" and record.cls.startswith("nn."):
+            settings["dtype"] = Literal(f"torch.{dtype}")
+        elif dtype != "float32":
+            after.insert(0, f"to(torch.{dtype})")
+        scope.init.append(Assign(attribute, record.cls, record.args, settings, after))
         return scope.prefix + attribute
 
     def loose(self, view: NodeView, value: ir.Value) -> str:
@@ -260,6 +269,17 @@ class _Writer:
             f"        output = model({', '.join(arguments)})\n"
             f"    print({show})\n"
         )
+
+
+def _dtype(view: NodeView, record: Module) -> str:
+    """The float dtype of a module's weights, which its constructor must be told where it is not float32."""
+    found = {name: str(data.dtype) for name, v in record.weights.items() if (data := array(v)) is not None}
+    floats = sorted(set(found.values()) & FLOATS)
+    if len(floats) > 1:
+        listed = ", ".join(f"{name} {dtype}" for name, dtype in found.items())
+        why = f"its weights have several dtypes ({listed}), and a module of PyTorch has one."
+        raise Unsupported([Missing(view.place.path, record.cls, why)])
+    return floats[0] if floats else "float32"
 
 
 def _in_order(scope: ClassText) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import linecache
+import pickle
 import sys
 import types
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +30,31 @@ def execute(text: str) -> types.ModuleType:
     except BaseException:
         del sys.modules[name]
         raise
+    for made in vars(module).values():
+        if isinstance(made, type) and made.__module__ == name and hasattr(made, "state_dict"):
+            _not_pickled(made)
     return module
+
+
+def _not_pickled(cls: Any) -> None:
+    """A pickle names the module of a class, and this one is in no file: copies work, pickles are refused."""
+
+    def reduce(self: Any, protocol: Any) -> Any:
+        raise pickle.PicklingError(
+            "Expected a model whose class stands in a file, received one that was made in memory: a pickle of it could "
+            "be read nowhere else. Save it with made.save('net.py') and import Model from there, or its state_dict()."
+        )
+
+    def copied(self: Any, memo: dict[int, Any] | None = None) -> Any:
+        made: Any = object.__new__(type(self))
+        if memo is not None:
+            memo[id(self)] = made
+        made.__setstate__(dict(self.__dict__) if memo is None else copy.deepcopy(self.__dict__, memo))
+        return made
+
+    cls.__reduce_ex__ = reduce
+    cls.__deepcopy__ = copied
+    cls.__copy__ = copied
 
 
 def load(text: str, weights: Iterable[tuple[str, np.ndarray]]) -> Any:
@@ -37,6 +64,51 @@ def load(text: str, weights: Iterable[tuple[str, np.ndarray]]) -> Any:
     module = execute(text)
     with torch.device("meta"):
         model = module.Model()
-    state = {key: torch.from_numpy(np.array(data, order="C", copy=True)) for key, data in weights}
+    state = {key: _tensor(np.array(data, order="C", copy=True)) for key, data in weights}
+    return _with_state(model, state)
+
+
+def load_file(source: Path, weights: Path) -> Any:
+    """The same from the files themselves: the text of one, the tensors of the other."""
+    import torch
+    from safetensors.torch import load_file as tensors
+
+    module = execute(source.read_text(encoding="utf-8"))
+    with torch.device("meta"):
+        model = module.Model()
+    return _with_state(model, {key: tensor.clone() for key, tensor in tensors(weights).items()})
+
+
+def _with_state(model: Any, state: dict[str, Any]) -> Any:
+    """The module with these tensors; one of another dtype than the text makes would be a text that does not run."""
+    wanted = {key: tensor.dtype for key, tensor in model.state_dict().items()}
+    wrong = [key for key, tensor in state.items() if key in wanted and tensor.dtype != wanted[key]]
+    if wrong:
+        raise ValueError(f"{wrong[0]}: the source makes {wanted[wrong[0]]}, its weight is {state[wrong[0]].dtype}")
     model.load_state_dict(state, strict=True, assign=True)
     return model.eval()
+
+
+def _tensor(data: np.ndarray) -> Any:
+    """An array as a tensor; numpy's bfloat16 is a type of its own, which torch does not take."""
+    import torch
+
+    if data.dtype.name == "bfloat16":
+        return torch.from_numpy(data.view(np.int16)).view(torch.bfloat16)
+    return torch.from_numpy(data)
+
+
+def arrays_of(model: Any) -> dict[str, np.ndarray]:
+    """The state dict as arrays on the CPU, as it is now."""
+    import torch
+
+    found = {}
+    for key, tensor in model.state_dict().items():
+        plain = tensor.detach().cpu()
+        if plain.dtype == torch.bfloat16:
+            import ml_dtypes
+
+            found[key] = plain.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
+        else:
+            found[key] = plain.numpy()
+    return found

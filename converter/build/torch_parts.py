@@ -47,9 +47,9 @@ class ToFloat(nn.Module):
 
     like: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
-        self.register_buffer("like", torch.zeros(()))
+        self.register_buffer("like", torch.zeros((), dtype=dtype))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.to(self.like.dtype)

@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from converter.capture import keras_nodes
+from converter import advice, masks
+from converter.capture import keras_dtypes, keras_masks, keras_nodes
 from converter.errors import Item, Unsupported, UsageError
-from converter.graph.graph import GraphBuilder, Place
+from converter.graph.graph import GraphBuilder, Place, dims
 from converter.ops import base
-from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, Perm, Refusal
+from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Perm, Refusal
 from converter.ops.shape import Transpose
-
-USES_MASK = frozenset(
-    {
-        "GlobalAveragePooling1D",
-        "Softmax",
-        "Maximum",
-        "Minimum",
-        "RNN",
-        "LSTM",
-        "GRU",
-        "SimpleRNN",
-        "Attention",
-        "MultiHeadAttention",
-    }
-)
 
 
 @dataclass
@@ -40,7 +27,7 @@ class Captured:
     graph: GraphBuilder
     outputs: Any
     inputs: list[Any] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    notes: list[Any] = field(default_factory=list)
 
 
 def to_numpy(variable: Any) -> np.ndarray:
@@ -50,10 +37,14 @@ def to_numpy(variable: Any) -> np.ndarray:
     value = getattr(variable, "value", variable)
     if keras.backend.backend() == "torch" and hasattr(value, "detach"):
         plain = value.detach().cpu()
-        if str(plain.dtype) != "torch.bfloat16":
-            seen: np.ndarray = plain.numpy()
-            return seen
-    made: np.ndarray = keras.ops.convert_to_numpy(variable)
+        if str(plain.dtype) == "torch.bfloat16":
+            import ml_dtypes
+
+            half: np.ndarray = plain.float().numpy().astype(ml_dtypes.bfloat16)
+            return half
+        seen: np.ndarray = plain.numpy()
+        return seen
+    made: np.ndarray = np.asarray(keras.ops.convert_to_numpy(variable))
     return made
 
 
@@ -63,11 +54,22 @@ class KerasGraph(GraphBuilder):
     def __init__(self, name: str, share: bool) -> None:
         super().__init__(name)
         self.to_numpy = to_numpy if share else lambda variable: np.array(to_numpy(variable))
-        self.notes: list[str] = []
+        self.layer: Any = None
+        self._owners: dict[int, Any] = {}
+        self.notes: list[Any] = []
+
+    @contextlib.contextmanager
+    def reading(self, layer: Any) -> Iterator[None]:
+        """What is written inside belongs to this layer."""
+        before, self.layer = self.layer, layer
+        try:
+            yield
+        finally:
+            self.layer = before
 
     def note(self, text: str) -> None:
         """Tell the user something about the layer at hand."""
-        self.notes.append(f"{self.place.path}: {text}")
+        self.notes.append((self.place.path, text))
 
     def setting(self, name: str) -> Any:
         """One of Keras's global settings, such as image_data_format, for the few layers that read them when called."""
@@ -77,10 +79,27 @@ class KerasGraph(GraphBuilder):
 
     def wrapped(self, layer: Any, *inputs: ir.Value) -> Any:
         """Write the layer inside a wrapper."""
-        return capture_layer(self, layer, inputs, {})
+        return self._inner(layer, inputs)
+
+    def _inner(self, layer: Any, inputs: tuple[ir.Value, ...], role: str = "") -> Any:
+        """A layer inside another one; a refusal names it."""
+        try:
+            return capture_layer(self, layer, inputs, {}, role)
+        except Refusal as refusal:
+            refusal.inside = f"{type(layer).__name__}/{refusal.inside}".rstrip("/")
+            raise
 
     def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value:
-        """The initializer of a Keras variable of the layer at hand, transposed by `axes`."""
+        """The initializer of a Keras variable of the layer at hand, transposed by `axes`.
+
+        Refusal where another layer has the same variable: its module would have a copy, and train it apart.
+        """
+        owner = self._owners.setdefault(id(variable), self.layer)
+        if owner is not self.layer:
+            raise Refusal(
+                f"it shares its {variable.name} with {owner.name!r}; in PyTorch each would have its own and train it.",
+                "Call one layer twice.",
+            )
         return self.weight(
             variable, axes, path=f"{self.place.path}/{variable.name}", trainable=bool(variable.trainable)
         )
@@ -96,7 +115,7 @@ class KerasGraph(GraphBuilder):
         if activation is None:
             return x
         if isinstance(activation, keras.Layer):
-            made: ir.Value = capture_layer(self, activation, (x,), {}, role="" if own else "activation")
+            made: ir.Value = self._inner(activation, (x,), "" if own else "activation")
             return made
         name = getattr(activation, "__name__", str(activation))
         if activation is keras.activations.linear:
@@ -104,7 +123,7 @@ class KerasGraph(GraphBuilder):
         written = KERAS_ACTIVATIONS.get(name)
         builtin = str(getattr(activation, "__module__", "")).split(".")[0] in ("keras", "converter")
         if written is None or not builtin:
-            raise Refusal(f"the activation {name!r} has no mapping.")
+            raise Refusal(f"the activation {name!r} has no mapping.", advice.of(name))
         with self.role("" if own else "activation"):
             result: ir.Value = written(self, x)
         return result
@@ -138,22 +157,24 @@ def capture(model: Any, share: bool = False) -> Captured:
     g = KerasGraph(model.name, share)
     walk = _Walk(g)
     inputs = keras_nodes.flat(graph._inputs)
-    for tensor in inputs:
-        name = tensor._keras_history.operation.name
+    for tensor, name in zip(inputs, keras_nodes.input_names(graph), strict=True):
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
-        walk.values[id(tensor)] = g.input(name, lengths, ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype))))
+        walk.values[id(tensor)] = g.input(name, lengths, keras_dtypes.of(_plain(tensor.dtype)))
     walk.run(graph, "", "")
+    walk.items = keras_masks.causes(graph, walk.items)
     if walk.items:
         raise Unsupported(walk.items)
     flat = keras_nodes.flat(graph._outputs)
     for tensor in flat:
         value = walk.values[id(tensor)]
         g.graph.outputs.append(value)
+    g.remove_unused()  # masks that Keras derived and nothing reads
     import keras
 
     structure = keras.tree.pack_sequence_as(graph._outputs_struct, list(range(len(flat))))
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
+    g.output_names = keras_nodes.names(flat)
     return Captured(g, structure, inputs, walk.notes + g.notes)
 
 
@@ -161,9 +182,8 @@ class _Walk:
     def __init__(self, g: KerasGraph) -> None:
         self.g = g
         self.values: dict[int, ir.Value] = {}
-        self.masked: set[int] = set()
         self.items: list[Item] = []
-        self.notes: list[str] = []
+        self.notes: list[Any] = []
         self.calls: dict[str, int] = {}
 
     def run(self, graph: Any, prefix: str, scope: str) -> None:
@@ -177,23 +197,21 @@ class _Walk:
                 self._step(step, path, scope)
 
     def _nested(self, step: keras_nodes.Step, inner: Any, path: str, scope: str) -> None:
-        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
+        kwargs = {k: v for k, v in step.kwargs.items() if k != "mask"}
+        given = [t for t in keras_nodes.flat((step.args, kwargs)) if keras_nodes.is_tensor(t)]
         saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
         for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
-            self.values[id(tensor)] = self.values[id(argument)]
-            if id(argument) in self.masked:
-                self.masked.add(id(tensor))
+            with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
+                cast = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
+            self.values[id(tensor)] = cast
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
         results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
-        masked = [id(t) in self.masked for t in keras_nodes.flat(inner._outputs)]
         for key, value in saved.items():
             if value is not None:
                 self.values[key] = value
-        for tensor, value, mask in zip(step.outputs, results, masked, strict=True):
+        for tensor, value in zip(step.outputs, results, strict=True):
             self.values[id(tensor)] = value
-            if mask:
-                self.masked.add(id(tensor))
 
     def _call(self, path: str) -> int:
         call = self.calls.get(path, 0)
@@ -207,53 +225,86 @@ class _Walk:
         cls = type(operation).__name__
         is_layer = isinstance(operation, keras.Layer)
         place = Place(path, cls, self._call(path), bool(getattr(operation, "trainable", True)), scope)
-        given = [t for t in keras_nodes.flat((step.args, step.kwargs)) if keras_nodes.is_tensor(t)]
         args = keras.tree.map_structure(self._value, step.args)
         kwargs = keras.tree.map_structure(self._value, step.kwargs)
         try:
-            self._mask(operation, cls, given, step.outputs)
             with self.g.at(place):
                 if is_layer:
                     result = capture_layer(self.g, operation, args, kwargs)
                 else:
-                    result = capture_operation(self.g, operation, args, kwargs)
+                    result = self._operation(operation, cls, step, args, kwargs)
         except Refusal as refusal:
-            if not any(item.where == path for item in self.items):
-                self.items.append(Item(path, cls, refusal.why, refusal.todo))
+            where, what = f"{path}/{refusal.inside}".rstrip("/"), refusal.inside.rsplit("/", 1)[-1] or cls
+            if not any((item.where, item.why) == (where, refusal.why) for item in self.items):
+                self.items.append(Item(where, what, refusal.why, refusal.todo))
             result = [self._unknown(t) for t in step.outputs]
         for tensor, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
             self.values[id(tensor)] = value
+
+    def _operation(self, operation: Any, cls: str, step: keras_nodes.Step, args: Any, kwargs: Any) -> Any:
+        import keras
+
+        for tensor in keras_nodes.flat((step.args, step.kwargs)):
+            if keras_nodes.is_tensor(tensor) and not keras_dtypes.alike(self.values[id(tensor)], tensor):
+                raise Refusal(f"it is given {self.values[id(tensor)].dtype}, where Keras's graph says {tensor.dtype}.")
+        if cls != "Cast":
+            made = step.outputs[0].dtype
+            args, kwargs = keras.tree.map_structure(
+                lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x, (args, kwargs)
+            )
+        result = capture_operation(self.g, operation, args, kwargs)
+        for value, tensor in zip(result if isinstance(result, list) else [result], step.outputs, strict=True):
+            if not keras_dtypes.alike(value, tensor):
+                raise Refusal(f"Keras gives {tensor.dtype} here, and {value.dtype} would come of it.", "Cast before.")
+        return result
 
     def _value(self, argument: Any) -> Any:
         return self.values[id(argument)] if keras_nodes.is_tensor(argument) else argument
 
     def _unknown(self, tensor: Any) -> ir.Value:
         """A stand-in for what a refused layer would give, so that the walk can find everything else it must refuse."""
-        dtype = ir.DataType.from_numpy(np.dtype(_plain(tensor.dtype)))
+        dtype = keras_dtypes.of(_plain(tensor.dtype))
         return ir.Value(name=tensor.name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(dtype))
-
-    def _mask(self, operation: Any, cls: str, given: list[Any], outputs: list[Any]) -> None:
-        makes = cls == "Masking" or bool(getattr(operation, "mask_zero", False))
-        carried = any(id(t) in self.masked for t in given)
-        if carried and cls in USES_MASK:
-            raise Refusal("a mask reaches it, and masks are not converted yet.", "Remove Masking or mask_zero=True.")
-        if makes or (carried and getattr(operation, "supports_masking", False)):
-            self.masked.update(id(t) for t in outputs)
 
 
 def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
     """Write one layer by the row of its class; Refusal where there is none."""
     row = _row(KERAS_LAYERS, layer)
-    given = [*args, *(v for k, v in kwargs.items() if k not in ("training", "mask"))]
     if kwargs.get("training") is True and not _augments(layer):
-        raise Refusal("it is called with training=True, which holds at inference too.")
-    if len(given) == 1 and isinstance(given[0], (list, tuple)):
-        given = list(given[0])
-    quantized = getattr(layer, "quantization_mode", None)
-    if quantized is not None or getattr(layer, "lora_enabled", False):
-        raise Refusal(f"quantization_mode={quantized!r} or LoRA weights have no mapping.")
-    with g.role(role):
-        return row(g, layer, *given)
+        raise Refusal(advice.TRAINING, advice.NO_TRAINING)
+    if getattr(layer, "quantization_mode", None) is not None or getattr(layer, "lora_enabled", False):
+        raise Refusal(advice.QUANTISED, advice.PLAIN)
+    given, named = _arguments(layer, row, args, kwargs)
+    _vetted("layer", layer, given)
+    with g.role(role), g.reading(layer):
+        cast = keras_dtypes.inputs(g, layer, given)
+        named = dict(zip(named, keras_dtypes.floats(g, layer, list(named.values())), strict=True))
+        return keras_dtypes.output(g, layer, given[0] if given else None, row(g, layer, *cast, **named))
+
+
+def _arguments(
+    layer: Any, row: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """The tensors of the first argument, and by name the others that the row takes; Refusal for any other argument."""
+    try:
+        bound = inspect.signature(layer.call).bind(*args, **kwargs).arguments
+    except TypeError as error:
+        raise Refusal(f"its call has arguments that the layer does not take: {error}.") from error
+    parameters = inspect.signature(layer.call).parameters
+    taken = {p.name for p in inspect.signature(row).parameters.values() if p.kind == inspect.Parameter.KEYWORD_ONLY}
+    first = next(iter(bound), "")
+    named: dict[str, Any] = {}
+    for name, value in bound.items():
+        if name in (first, "training") or value is None or value is parameters[name].default:
+            continue
+        if masks.is_mask(name) and name not in taken and type(layer).__name__ not in masks.USES:
+            continue  # the layer hands it on and answers the same without it
+        if name not in taken:
+            shown = "a tensor" if isinstance(value, ir.Value) else repr(value)[:60]
+            raise Refusal(f"it is called with {name}={shown}, which has no mapping.")
+        named[name] = value
+    given = bound.get(first)
+    return list(given) if isinstance(given, (list, tuple)) else [given], named
 
 
 def _augments(layer: Any) -> bool:
@@ -264,7 +315,30 @@ def _augments(layer: Any) -> bool:
 
 def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
     """Write one keras.ops operation by the row of its class; Refusal where there is none."""
-    return _row(KERAS_OPERATIONS, operation)(g, operation, *args, **kwargs)
+    row = _row(KERAS_OPERATIONS, operation)
+    try:
+        inspect.signature(row).bind(g, operation, *args, **kwargs)
+    except TypeError as error:
+        raise Refusal(f"it is called with arguments that have no mapping: {error}.") from error
+    _vetted("operation", operation, [*args, *kwargs.values()])
+    return row(g, operation, *args, **kwargs)
+
+
+def _vetted(kind: str, operation: Any, args: list[Any]) -> None:
+    """Refusal for what the row's vet refuses."""
+    vet = VETS.get((kind, type(operation).__name__))
+    refusal = vet(lambda name: getattr(operation, name, None), [_given(a) for a in args]) if vet else None
+    if refusal is not None:
+        raise refusal
+
+
+def _given(argument: Any) -> Any:
+    """An argument of a call with what is known of its tensors."""
+    if isinstance(argument, (list, tuple)):
+        return [_given(entry) for entry in argument]
+    if not isinstance(argument, ir.Value) or argument.dtype is None:
+        return argument
+    return Given(dims(argument), str(argument.dtype.numpy()))
 
 
 def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..., Any]:
@@ -272,10 +346,10 @@ def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..
     row = table.get(cls.__name__)
     if row is None or cls.__module__.split(".")[0] != "keras":
         known = "" if row is None else f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)"
-        raise Refusal(f"there is no mapping for this class{known}.")
+        raise Refusal(f"there is no mapping for this class{known}.", advice.of(cls.__name__) if row is None else "")
     return row
 
 
 def _plain(dtype: Any) -> str:
     name = str(dtype)
-    return "float32" if name in ("bfloat16", "string") else name
+    return "float32" if name == "string" else name

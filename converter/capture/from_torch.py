@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from converter import advice
 from converter.capture import torch_nodes
 from converter.capture.from_keras import Captured
 from converter.errors import BadInput, Item, Unsupported, UsageError
@@ -40,7 +41,7 @@ def to_numpy(tensor: Any) -> np.ndarray:
 class TorchGraph(GraphBuilder):
     """The builder that the torch_operation functions of ops/ write with."""
 
-    def __init__(self, notes: list[str]) -> None:
+    def __init__(self, notes: list[Any]) -> None:
         super().__init__("model")
         self.to_numpy = to_numpy
         self.notes = notes
@@ -77,7 +78,7 @@ class TorchGraph(GraphBuilder):
 
     def note(self, text: str) -> None:
         """Something the user should know about the module at hand."""
-        self.notes.append(f"{self.place.path or 'the model'}: {text}")
+        self.notes.append((self.place.path or "the model", text))
 
 
 def capture(
@@ -91,7 +92,7 @@ def capture(
     The first axis of every example is the batch; `dynamic` replaces that by torch.export's dynamic_shapes.
     Raises Unsupported with every call that has no mapping, UsageError without example inputs.
     """
-    notes: list[str] = []
+    notes: list[Any] = []
     program = model if not _is_module(model) else _exported(model, example_inputs, example_kwargs, dynamic, notes)
     g = TorchGraph(notes)
     walk = _Walk(g, program)
@@ -115,7 +116,7 @@ def _is_module(model: Any) -> bool:
 
 
 def _exported(
-    model: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[str]
+    model: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[Any]
 ) -> Any:
     if args is None and not kwargs:
         raise UsageError(
@@ -138,16 +139,17 @@ class _Walk:
         self.shared: dict[Any, Any] = {}
         self.memory = torch_nodes.memory(program)
         self.items: list[Item] = []
+        self.refused: set[str] = set()
 
     def run(self) -> None:
         """Write every call; what cannot be written is kept in `items`."""
         for node in torch_nodes.inputs(self.program):
             shape = torch_nodes.shape_of(node) or ()
             lengths = [d if isinstance(d, int) else (f"{node.name}_{i}" if i else "N") for i, d in enumerate(shape)]
-            kind = ir.DataType.from_numpy(np.dtype(torch_nodes.dtype_of(node)))
+            kind = _kind(torch_nodes.dtype_of(node))
             if shape and isinstance(shape[0], int):
                 why = f"the program has the fixed batch size {shape[0]}, and was compared with no other"
-                self.g.notes.append(f"{node.name}: {why}")
+                self.g.notes.append((node.name, why))
             self._keep(node, self.g.input(node.name, lengths, kind))
         wholes = _wholes(self.program)
         for node in torch_nodes.calls(self.program):
@@ -171,10 +173,13 @@ class _Walk:
                 else:
                     row = TORCH_OPERATIONS.get(name) or activation(name)
                     if row is None:
-                        raise Refusal("there is no mapping for this operation.")
+                        raise Refusal("there is no mapping for this operation.", advice.of_torch(name))
                     made = row(self.g, *[self._value(v) for _, v in torch_nodes.arguments(node)])
         except Refusal as refusal:
-            self.items.append(Item(at.path or "forward", name, refusal.why, refusal.todo))
+            before: Any = node.args[0] if node.args else None
+            if not (name.endswith("getitem>") and getattr(before, "name", "") in self.refused):
+                self.items.append(Item(at.path or "forward", name, refusal.why, refusal.todo))
+            self.refused.add(node.name)
             made = self._unknown(node)
         if in_place:
             self._overwrite(node, made)
@@ -221,9 +226,16 @@ class _Walk:
         """A stand-in for what a refused call would give, so that the walk can find everything else it must refuse."""
         shape = torch_nodes.shape_of(node) or ()
         kind = ir.DataType.FLOAT if not hasattr(node.meta.get("val"), "dtype") else None
-        kind = kind or ir.DataType.from_numpy(np.dtype(torch_nodes.dtype_of(node)))
+        kind = kind or _kind(torch_nodes.dtype_of(node))
         lengths = [d if isinstance(d, int) else ir.SymbolicDim(None) for d in shape]
         return ir.Value(name=node.name, shape=ir.Shape(lengths), type=ir.TensorType(kind))
+
+
+def _kind(name: str) -> ir.DataType:
+    try:
+        return ir.DataType.from_numpy(np.dtype(name))
+    except TypeError as error:
+        raise Unsupported([Item("forward", name, "there is no mapping for this dtype.")]) from error
 
 
 # Activations: captured by what their classes say they become ------------------------------------------------------
@@ -244,6 +256,8 @@ def activation(name: str) -> Callable[..., ir.Value] | None:
 def _activation(cls: type[Op], name: str, g: TorchGraph, x: ir.Value, *values: Any) -> ir.Value:
     import torch
 
+    if x.dtype is not None and not x.dtype.is_floating_point():
+        raise Refusal(f"as an activation of {x.dtype.name} numbers it has no mapping.", "Cast them to floats before.")
     schema = getattr(torch.ops.aten, name.partition(".")[0]).default._schema
     settings = settings_of(cls)
     fixed = _settings(cls)

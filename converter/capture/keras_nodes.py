@@ -62,6 +62,19 @@ def flat(structure: Any) -> list[Any]:
     return list(keras.tree.flatten(structure))
 
 
+def names(tensors: list[Any]) -> list[str]:
+    """Of each tensor the name of the layer that makes it."""
+    return [str(tensor._keras_history.operation.name) for tensor in tensors]
+
+
+def input_names(graph: Any) -> list[str]:
+    """What a model calls its inputs: the keys of a dict of them, else the names of their layers."""
+    inputs = flat(graph._inputs)
+    structure = graph._inputs_struct
+    keys = {id(t): str(key) for key, t in structure.items()} if isinstance(structure, dict) else {}
+    return [keys.get(id(tensor), name) for tensor, name in zip(inputs, names(inputs))]
+
+
 def is_tensor(value: Any) -> bool:
     """Whether an argument is one of the model's symbolic tensors."""
     import keras

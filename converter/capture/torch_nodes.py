@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -37,13 +38,13 @@ class Where:
         return self.cls.startswith("torch.nn.")
 
 
-def export(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[str]) -> Any:
+def export(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[Any]) -> Any:
     """The module as an ExportedProgram in eval mode; the batch is dynamic where it can be."""
     frameworks.before_torch()
     import torch
 
     given, named = tuple(_tensor(a) for a in args), {k: _tensor(v) for k, v in (kwargs or {}).items()}
-    with _eval_mode(model), torch.no_grad():
+    with _eval_mode(model), torch.no_grad(), _quiet():
         if dynamic is None:
             try:
                 # A batch of 1 would be taken for a constant.
@@ -54,6 +55,17 @@ def export(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dy
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 notes.append(f"the batch size is fixed to that of the example inputs: {first}")
         return torch.export.export(model, given, named, dynamic_shapes=dynamic or None, strict=False)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's log of what it could not trace: that is an error, or a second try answers it."""
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.ERROR))
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 def _tensor(value: Any) -> Any:

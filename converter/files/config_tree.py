@@ -9,22 +9,24 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from converter import advice
 from converter.errors import BadInput, Unsupported
-from converter.files import repairs, repairs_keras1, tf_ops
+from converter.files import mask_calls, repairs, repairs_keras1, tf_ops
 from converter.files.keras_dialects import HARD_SIGMOID_V2
-from converter.files.nodes import Calls, is_leaf, parse_calls, references, rename_leaves, write_calls
+from converter.files.nodes import Calls, arguments, is_leaf, parse_calls, references, rename_leaves, write_calls
 from converter.files.repairs import Layer, Reading
-from converter.files.vetting_keras import CONTAINERS, DATA, NEVER, OPERATIONS, ROOTS, Vetting, root_of
+from converter.files.vetting import CONTAINERS, DATA, NEVER, OPERATIONS, ROOTS, Vetting, root_of
 
 Json = Any
 TABLE = (*repairs_keras1.ROWS, *repairs.ROWS)
 DEEPEST = 40
+NO_CALLS: Calls = {"keras3": []}
 
 
 class ConfigTree:
     """Brings one model configuration into the form of Keras 3, in place of what the file says."""
 
-    def __init__(self, reading: Reading, vetting: Vetting, dtype: str | None, numbers: int) -> None:
+    def __init__(self, reading: Reading, vetting: Vetting, dtype: str | None, numbers: int | None) -> None:
         self.reading = reading
         self.vetting = vetting
         self.dtype = dtype
@@ -35,6 +37,8 @@ class ConfigTree:
         layer = self._shape_of_layer(config, "the model")
         name = layer["config"].get("name") if isinstance(layer["config"], dict) else None
         result = self._layer(layer, str(name or "model"), "", "", 0, top=True)
+        if result["class_name"] in CONTAINERS and isinstance(result["config"].get("layers"), list):
+            self.reading.items[:] = mask_calls.causes(result, self.reading, self.vetting.rows)
         if self.reading.items:
             raise Unsupported(self.reading.items)
         return result
@@ -45,13 +49,19 @@ class ConfigTree:
                 f"{where}: expected a layer with 'class_name' and 'config', received {value!r:.100}. "
                 "The configuration is damaged or was not made by Keras."
             )
-        if not isinstance(value["config"], dict) and value["class_name"] != "Sequential":
+        kinds = (dict, list) if value["class_name"] == "Sequential" else dict
+        if not isinstance(value["config"], kinds):
             raise BadInput(
                 f"{where}: expected the configuration of {value['class_name']} as a dict, not {value['config']!r:.100}."
             )
+        for key in ("module", "registered_name"):
+            if not isinstance(value.get(key), str | None):
+                raise BadInput(f"{where}: expected a name as {key}, received {value[key]!r:.100}.")
         return dict(value, config=value["config"])
 
-    def _layer(self, layer: Layer, where: str, old: str, new: str, depth: int, top: bool = False) -> Layer:
+    def _layer(
+        self, layer: Layer, where: str, old: str, new: str, depth: int, top: bool = False, calls: Calls = NO_CALLS
+    ) -> Layer:
         """One layer or nested model; `old` and `new` are the paths of what holds it, in the file and in Keras."""
         if depth > DEEPEST:
             raise BadInput(f"Layer {where!r}: models are nested deeper than {DEEPEST}; Keras did not make this file.")
@@ -71,6 +81,7 @@ class ConfigTree:
         config = layer["config"]
         for key in list(config):
             config[key] = self._option(key, config[key], layer["class_name"], where, depth)
+        self.vetting.refusals(layer, arguments(calls), where)
         self._set_dtype(layer)
         kept = ("module", "class_name", "config", "registered_name")
         result = {key: layer[key] for key in kept}
@@ -103,7 +114,9 @@ class ConfigTree:
             return None
         if name in NEVER or root_of(value.get("module", "keras")) in ROOTS or name in self.vetting.custom:
             return self._wrapped(value, where, depth)
-        self.reading.refuse(where, name, f"it comes from {value.get('module')!r}, which is never imported.")
+        inner = f"{where}/{name}" if isinstance(known, dict) else where
+        why = f"it comes from {value.get('module')!r}, which is never imported."
+        self.reading.refuse(inner, name, why, advice.GENERAL)
         return None
 
     def _wrapped(self, value: Layer, where: str, depth: int) -> Json:
@@ -164,7 +177,7 @@ class ConfigTree:
         if entry["class_name"] in tf_ops.CLASSES and isinstance(calls, list):
             entry = dict(entry, config=dict(entry["config"]))
             tf_ops.rewrite(entry, calls, self.reading, path)
-        result = self._layer(entry, path, old, new, depth + 1)
+        result = self._layer(entry, path, old, new, depth + 1, calls=calls)
         result["calls"] = calls
         return result
 

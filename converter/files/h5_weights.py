@@ -17,7 +17,7 @@ import numpy as np
 
 from converter.errors import BadInput
 from converter.files import weight_order
-from converter.files.hdf5 import Stored, array_of, member, names_attribute, text_attribute
+from converter.files.hdf5 import Stored, array_of, dataset, member, names_attribute, text_attribute
 from converter.files.repairs import Reading
 
 SHOWN = 20
@@ -51,7 +51,7 @@ def load_legacy(group: Any, model: Any, reading: Reading, label: str, by_order: 
     fail_if(problems, label)
     for plan in plans:
         for step in plan:
-            arrays = step.arrays([array_of(dataset) for dataset in step.datasets])
+            arrays = step.arrays([array_of(stored) for stored in step.datasets])
             for variable, array in zip(step.variables, arrays, strict=True):
                 variable.assign(array)
     finalise(model)
@@ -62,7 +62,7 @@ def _groups(group: Any, label: str) -> list[Group]:
     for name in names_attribute(group, "layer_names", label):
         inner = member(group, name, label)
         weights = names_attribute(inner, "weight_names", label)
-        found.append(Group(name, weights, [member(inner, weight, label) for weight in weights]))
+        found.append(Group(name, weights, [dataset(inner, weight, label) for weight in weights]))
     return found
 
 

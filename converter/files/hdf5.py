@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from converter.errors import BadInput
+from converter.files.archives import FREE_TOTAL, MOST_TOTAL_EXPANSION, too_large
 
 MOST_OBJECTS = 1_000_000
 DEEPEST = 64
-# Deflate packs at most about 1032 to 1; a dataset that claims more than that was never written.
-MOST_EXPANSION = 1100
-SMALL = 1 << 16
+MOST_NAMES = 1_000_000
+MOST_TEXT = 256 << 20
+MOST_LOOSE_TEXT = 1 << 32
+"""Names of variable length lie apart from their list, and many of them can be one and the same long text."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +26,8 @@ class Stored:
 
     path: str
     shape: tuple[int, ...]
+    claimed: int = 0
+    """Bytes once read."""
 
     @property
     def size(self) -> int:
@@ -51,11 +56,20 @@ def open_h5(source: Any, label: str) -> Iterator[Any]:
 
 
 def check_tree(file: Any, label: str) -> list[Stored]:
-    """Walk the whole file without following links out of it; the datasets it holds, each checked."""
+    """Walk the whole file without following links out of it; the numbers it holds, each dataset checked."""
+    held = os.stat(file.filename).st_size
+    try:
+        return _walk(file, held, label)
+    except (TypeError, ValueError, OverflowError) as error:  # h5py's word for links and types that it does not know
+        raise BadInput(f"{label}: a part of the HDF5 file cannot be read ({error}). The file is damaged.") from error
+
+
+def _walk(file: Any, held: int, label: str) -> list[Stored]:
     import h5py
 
     found: list[Stored] = []
     seen: set[int] = set()
+    stored: dict[int, int] = {}
     queue: list[tuple[str, Any, int]] = [("", file["/"], 0)]
     while queue:
         prefix, group, depth = queue.pop()
@@ -78,34 +92,81 @@ def check_tree(file: Any, label: str) -> list[Stored]:
             if isinstance(item, h5py.Group):
                 queue.append((path, item, depth + 1))
             elif isinstance(item, h5py.Dataset):
-                found.append(_check_dataset(item, path, label))
+                stored[h5py.h5o.get_info(item.id).addr] = item.id.get_storage_size()
+                found.append(_check_dataset(item, path, held, label))
             if len(found) + len(seen) + len(queue) > MOST_OBJECTS:
                 raise BadInput(f"{label}: more than {MOST_OBJECTS} objects; this is no model file.")
-    return found
+    if sum(stored.values()) > held:
+        raise BadInput(f"{label}: its datasets claim {sum(stored.values())} stored bytes in a file of {held}.")
+    claimed = sum(item.claimed for item in found)
+    if claimed > FREE_TOTAL + MOST_TOTAL_EXPANSION * held:
+        raise BadInput(
+            f"{label}: its datasets claim {claimed} bytes in all, out of a file of {held}. "
+            "It is damaged or hostile; repack it without compression if it is yours."
+        )
+    return [item for item in found if item.claimed >= 0]
 
 
-def _check_dataset(item: Any, path: str, label: str) -> Stored:
+def _check_dataset(item: Any, path: str, held: int, label: str) -> Stored:
     """One dataset: it keeps its bytes in this file, and it has as many as it claims."""
     if item.external or item.is_virtual:
         raise BadInput(f"{label}: {path!r} keeps its data in another file. Expected every weight inside this one.")
     if item.shape is None:
         return Stored(path, (0,))
+    if not is_numbers(item.dtype):
+        return Stored(path, tuple(item.shape), -1)  # text and records are never read
     claimed = math.prod(item.shape) * item.dtype.itemsize
+    chunk = math.prod(item.chunks or (0,)) * item.dtype.itemsize
     stored = item.id.get_storage_size()
-    if claimed > SMALL and claimed > MOST_EXPANSION * stored:
+    if too_large(claimed, stored) or (chunk > claimed and too_large(chunk, held)):
         raise BadInput(
-            f"{label}: {path!r} claims the shape {tuple(item.shape)} ({claimed} bytes), but the file stores "
-            f"{stored} bytes for it. The file is damaged or was not made by Keras."
+            f"{label}: {path!r} claims the shape {tuple(item.shape)} ({max(claimed, chunk)} bytes), but the file "
+            f"stores {stored} bytes for it. The file is damaged or was not made by Keras."
         )
-    return Stored(path, tuple(int(size) for size in item.shape))
+    return Stored(path, tuple(int(size) for size in item.shape), claimed)
+
+
+def is_numbers(dtype: Any) -> bool:
+    """Whether a dataset holds numbers, or bfloat16 as two bytes each; no text, references, records or arrays."""
+    plain = dtype.subdtype is None and dtype.names is None
+    return plain and (dtype.kind in "fiub" or (dtype.kind == "V" and dtype.itemsize == 2))
 
 
 def text_attribute(item: Any, name: str) -> str | None:
     """A text attribute, whichever way it was written; None where there is none."""
-    value = item.attrs.get(name)
+    value = _attribute(item, name, 1, MOST_TEXT)
     if value is None:
         return None
     return _text(value)
+
+
+def _attribute(item: Any, name: str, most: int, most_bytes: int) -> Any:
+    """An attribute's value, its size checked before it is read; None where there is none."""
+    import h5py
+
+    if name not in item.attrs:
+        return None
+    where = f"The attribute {name!r} of {item.name!r}"
+    try:
+        known = item.attrs.get_id(name)
+        count = math.prod(known.shape or ())
+        size = count * known.get_type().get_size()
+        if count > most or size > most_bytes:
+            raise BadInput(f"{where} claims {count} entries in {size} bytes; this is no model file.")
+        if count > 1 and isinstance(known.get_type(), h5py.h5t.TypeStringID) and known.get_type().is_variable_str():
+            loose = os.stat(item.file.filename).st_size
+            if count * loose > MOST_LOOSE_TEXT and count * _outside(item.file) > MOST_LOOSE_TEXT:
+                raise BadInput(f"{where} lists {count} texts of any length, out of a file of {loose} bytes.")
+        return item.attrs[name]
+    except (TypeError, ValueError, OSError, RuntimeError) as error:
+        raise BadInput(f"{where} cannot be read ({error}). The file is damaged.") from error
+
+
+def _outside(file: Any) -> int:
+    """The bytes of the file that belong to no dataset."""
+    sizes: list[int] = []
+    file.visititems(lambda _, item: sizes.append(item.id.get_storage_size()) if hasattr(item, "chunks") else None)
+    return max(0, int(os.stat(file.filename).st_size) - sum(sizes))
 
 
 def _text(value: Any) -> str:
@@ -116,10 +177,10 @@ def names_attribute(item: Any, name: str, label: str) -> list[str]:
     """A list of names, whole or in the pieces (`name0`, `name1`, ...) that Keras cuts long lists into."""
     parts: list[Any] = []
     if name in item.attrs:
-        parts.append(item.attrs[name])
+        parts.append(_attribute(item, name, MOST_NAMES, MOST_TEXT))
     else:
         while f"{name}{len(parts)}" in item.attrs:
-            parts.append(item.attrs[f"{name}{len(parts)}"])
+            parts.append(_attribute(item, f"{name}{len(parts)}", MOST_NAMES, MOST_TEXT))
     names: list[str] = []
     for part in parts:
         if not hasattr(part, "__len__") or isinstance(part, (str, bytes)):
@@ -129,22 +190,38 @@ def names_attribute(item: Any, name: str, label: str) -> list[str]:
 
 
 def member(group: Any, path: str, label: str) -> Any:
-    """The group or dataset at a relative path; a file that names what it does not hold is refused."""
+    """The group at a relative path; a file that names what it does not hold is refused."""
+    return _member(group, path, label, "a group")
+
+
+def dataset(group: Any, path: str, label: str) -> Any:
+    """The dataset at a relative path, which holds numbers."""
+    item = _member(group, path, label, "a dataset")
+    if item.shape is None or not is_numbers(item.dtype):
+        raise BadInput(f"{label}: dataset {item.name!r}: expected numbers, but it holds {str(item.dtype)[:80]}.")
+    return item
+
+
+def _member(group: Any, path: str, label: str, kind: str) -> Any:
+    import h5py
+
     item = group.get(path) if path else None
     if item is None:
         raise BadInput(f"{label}: {group.name!r} lists {path!r}, but the file does not hold it. The file is damaged.")
+    if not isinstance(item, h5py.Group if kind == "a group" else h5py.Dataset):
+        raise BadInput(f"{label}: {item.name!r}: expected {kind}, but it is none. The file is damaged.")
     return item
 
 
 def array_of(dataset: Any) -> Any:
-    """The numbers of one dataset, bfloat16 included."""
+    """The numbers of one dataset in this machine's byte order, bfloat16 included."""
     import numpy as np
 
+    if not is_numbers(dataset.dtype):
+        raise BadInput(f"Dataset {dataset.name!r}: expected numbers, but it holds {str(dataset.dtype)[:80]}.")
     values = np.asarray(dataset[()])
-    if values.dtype.kind == "V" and values.dtype.itemsize == 2:
+    if values.dtype.kind == "V":
         import ml_dtypes
 
         values = values.view(ml_dtypes.bfloat16)
-    if values.dtype.kind not in "fiub" and values.dtype.name != "bfloat16":
-        raise BadInput(f"Dataset {dataset.name!r}: expected numbers, but it holds {dataset.dtype}.")
-    return values
+    return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))

@@ -10,26 +10,26 @@ import json
 import os
 import re
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from converter.errors import BadInput, ConvertError, UsageError
+from converter.errors import BadInput, UsageError
 from converter.files import h5_weights, hdf5
+from converter.files.archives import open_zip, starts_with
 from converter.files.config_tree import ConfigTree
 from converter.files.keras_build import build_model
+from converter.files.recognise import HDF5_START, later_hdf5
 from converter.files.repairs import Reading, Repair
 from converter.files.repairs_keras1 import looks_like_keras1
-from converter.files.vetting_keras import Vetting
+from converter.files.vetting import ByName
+from converter.files.vetting_keras import KerasVetting
 
 Json = Any
 WEIGHTS = "model.weights.h5"
 MOST_CONFIG = 256 << 20
-HDF5_START = b"\x89HDF\r\n\x1a\n"
 DTYPES = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 
@@ -95,22 +95,11 @@ def _kind(path: Path) -> str:
     """'zip' or 'h5', from the file's first bytes."""
     if path.is_dir():
         raise BadInput(f"{path}: expected a Keras file (.keras, .h5), received a directory.")
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-            size = file.seek(0, os.SEEK_END)
-            offset = 512
-            while start != HDF5_START and offset < size and offset <= 1 << 20:
-                file.seek(offset)  # HDF5 allows a block of the user's before its own start
-                start, offset = (HDF5_START, offset) if file.read(8) == HDF5_START else (start, offset * 2)
-    except FileNotFoundError as error:
-        raise BadInput(f"{path}: no such file. Check the path.") from error
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}).") from error
-    if start == HDF5_START:
-        return "h5"
+    start = starts_with(path, 8)
     if start.startswith(b"PK"):
         return "zip"
+    if start == HDF5_START or later_hdf5(path):
+        return "h5"
     found = "an empty file" if not start else f"a file that begins with {start!r}"
     raise BadInput(f"{path}: expected a Keras file (.keras is a zip, .h5 is HDF5), received {found}.")
 
@@ -125,44 +114,22 @@ def _parse_json(text: bytes | str, what: str) -> Json:
 def _read_zip(request: Request) -> KerasFile:
     """The .keras format: config.json, metadata.json and model.weights.h5 in a zip."""
     label = request.label
-    try:
-        with zipfile.ZipFile(request.path) as archive:
-            names = set(archive.namelist())
-            missing = [name for name in ("config.json", WEIGHTS) if name not in names]
-            if missing:
-                raise BadInput(
-                    f"{label}: expected a .keras file with config.json and {WEIGHTS}, "
-                    f"but the zip has no {', '.join(missing)}."
-                )
-            config = _parse_json(_member(archive, "config.json", label), f"{label}: config.json")
-            found = _parse_json(_member(archive, "metadata.json", label), label) if "metadata.json" in names else {}
-            metadata = found if isinstance(found, dict) else {}
-            _plausible(archive.getinfo(WEIGHTS), label)
-            with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
-                inner = Path(folder) / WEIGHTS
-                with archive.open(WEIGHTS) as source, inner.open("wb") as target:
-                    while block := source.read(1 << 22):
-                        target.write(block)
-                return _finish_zip(request, config, metadata, inner)
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, zlib.error, RuntimeError) as error:
-        if isinstance(error, ConvertError):
-            raise
-        raise BadInput(f"{label}: the zip cannot be read ({error}). It may be truncated; copy it again.") from error
-
-
-def _member(archive: zipfile.ZipFile, name: str, label: str) -> bytes:
-    info = archive.getinfo(name)
-    if info.file_size > MOST_CONFIG:
-        raise BadInput(f"{label}: {name} claims {info.file_size} bytes; expected at most {MOST_CONFIG}.")
-    return archive.read(info)
-
-
-def _plausible(info: zipfile.ZipInfo, label: str) -> None:
-    if info.file_size > hdf5.SMALL and info.file_size > hdf5.MOST_EXPANSION * info.compress_size:
-        raise BadInput(
-            f"{label}: {info.filename} claims {info.file_size} bytes out of {info.compress_size}; "
-            "the zip is damaged or hostile."
-        )
+    with open_zip(request.path, label) as archive:
+        missing = [name for name in ("config.json", WEIGHTS) if name not in archive]
+        if missing:
+            raise BadInput(
+                f"{label}: expected a .keras file with config.json and {WEIGHTS}, "
+                f"but the zip has no {', '.join(missing)}."
+            )
+        config = _parse_json(archive.read_text("config.json", MOST_CONFIG), f"{label}: config.json")
+        has = "metadata.json" in archive
+        found = _parse_json(archive.read_text("metadata.json", MOST_CONFIG), label) if has else {}
+        metadata = found if isinstance(found, dict) else {}
+        with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
+            inner = Path(folder) / WEIGHTS
+            with inner.open("wb") as target:
+                archive.copy(WEIGHTS, target)
+            return _finish_zip(request, config, metadata, inner)
 
 
 def _finish_zip(request: Request, config: Json, metadata: dict[str, Json], inner: Path) -> KerasFile:
@@ -243,7 +210,7 @@ def _build(request: Request, config: Json, reading: Reading, stored: list[hdf5.S
         if keras3:
             h5_weights.check_shapes(model, stored, label, strict=not request.custom)
         return model
-    vetting = Vetting(reading, request.allowed, request.custom)
+    vetting = KerasVetting(reading, ByName(request.allowed), request.custom)
     numbers = sum(item.size for item in stored)
     tree = ConfigTree(reading, vetting, request.dtype, numbers)
     repaired = tree.model(config)

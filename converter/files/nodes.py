@@ -6,7 +6,8 @@ Old files list, for each call, [layer, call, output, keywords] for each tensor; 
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from converter.errors import BadInput
 from converter.files.tf_ops import Call, Tensor
@@ -14,6 +15,13 @@ from converter.files.tf_ops import Call, Tensor
 Json = Any
 Calls = list[Call] | dict[str, Json]  # parsed old calls, or {"keras3": the nodes as they are}
 CONSTANT = "_CONSTANT_VALUE"
+
+
+class Known(NamedTuple):
+    """A tensor in the arguments of a call, as Keras 3 writes it: its lengths, with the batch, and its dtype."""
+
+    shape: tuple[int | None, ...]
+    dtype: str
 
 
 def is_leaf(value: Json) -> bool:
@@ -139,3 +147,62 @@ def rename_leaves(value: Json, table: dict[str, str], moves: dict[str, int]) -> 
     if isinstance(value, dict):
         return {key: rename_leaves(entry, table, moves) for key, entry in value.items()}
     raise BadInput(f"The model: expected [layer, call, output] among its inputs and outputs, received {value!r:.80}.")
+
+
+def arguments(calls: Calls) -> list[dict[str, Json]]:
+    """What each call is given: 'training', and 'args', the arguments in order; none where shapes are not told."""
+    if not isinstance(calls, dict):
+        return [{"training": call.keywords.get("training"), "args": []} for call in calls]
+    found = []
+    for node in calls["keras3"]:
+        named = node["kwargs"] if isinstance(node["kwargs"], Mapping) else {}
+        rest = [value for key, value in named.items() if key not in ("training", "mask")]
+        args = [_decoded(value) for value in [*node["args"], *rest]] if isinstance(node["args"], list) else []
+        if len(args) == 1 and isinstance(args[0], list):
+            args = args[0]
+        tensors = [key for key, value in named.items() if node["args"] and next(marks(value), None) is not None]
+        found.append({"training": named.get("training"), "args": args, "tensors": tensors})
+    return found
+
+
+def _decoded(value: Json) -> Json:
+    """An argument as Python has it; a tensor of the model is `Known`."""
+    if isinstance(value, list):
+        return [_decoded(entry) for entry in value]
+    config = value.get("config") if isinstance(value, dict) else None
+    if not isinstance(config, dict):
+        return value
+    kind, shape, dtype = value.get("class_name"), config.get("shape"), config.get("dtype")
+    if kind == "__keras_tensor__" and isinstance(shape, list) and isinstance(dtype, str):
+        return Known(tuple(d if isinstance(d, int) else None for d in shape), dtype)
+    if kind == "__slice__":
+        return slice(*(config.get(key) for key in ("start", "stop", "step")))
+    return ... if kind == "__ellipsis__" else value
+
+
+def marks(value: Json) -> Iterator[list[Json]]:
+    """The [layer, call, output] of every tensor in the arguments of a call."""
+    if isinstance(value, Mapping):
+        config = value.get("config")
+        if value.get("class_name") == "__keras_tensor__" and isinstance(config, Mapping):
+            history = config.get("keras_history")
+            if isinstance(history, list) and is_leaf(history):
+                yield history[:3]
+        else:
+            for entry in value.values():
+                yield from marks(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from marks(entry)
+
+
+def leaves(value: Json) -> Iterator[list[Json]]:
+    """The [layer, call, output] of a structure, dict keys sorted as Keras sorts them."""
+    if is_leaf(value):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            yield from leaves(entry)
+    elif isinstance(value, Mapping):
+        for key in sorted(value, key=str):
+            yield from leaves(value[key])

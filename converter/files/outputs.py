@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Self
 
 from converter.errors import CannotWrite
 
@@ -14,52 +16,108 @@ Write = Callable[[Path], None]
 
 
 def check_free(paths: Mapping[Path, Write] | list[Path], force: bool) -> None:
-    """Raise CannotWrite where something stands in the way; nothing is touched."""
+    """Raise CannotWrite where something stands in the way; nothing is touched.
+
+    A symbolic link counts as what it is: it is never written through, and with `force` the link itself is replaced.
+    """
     for path in paths:
-        if path.is_dir():
-            raise CannotWrite(f"Expected a file name for the result, received {path}, which is a directory.")
-        if path.exists() and not force:
-            raise CannotWrite(f"{path} exists already. Pass --force (force=True) to replace it, or another output.")
-        folder = next(p for p in path.absolute().parents if p.exists())
-        if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-            raise CannotWrite(f"{path} cannot be written: {folder} is no folder that you may write to.")
+        try:
+            _check_place(path, force)
+        except (OSError, ValueError) as error:
+            raise CannotWrite(f"{str(path)[:300]!r} cannot be written: {error}.") from error
+    twice = [path for path, count in Counter(path.absolute() for path in paths).items() if count > 1]
+    if twice:
+        raise CannotWrite(f"{twice[0]} is asked for twice, as two different results.")
+
+
+def _check_place(path: Path, force: bool) -> None:
+    if path.is_dir():
+        raise CannotWrite(f"Expected a file name for the result, received {path}, which is a directory.")
+    there = os.path.lexists(path)
+    if path.exists() and not path.is_file():
+        raise CannotWrite(f"{path} is no plain file (a device, pipe or socket), and results are never written there.")
+    if there and not force:
+        kind = "is a symbolic link" if path.is_symlink() else "exists already"
+        raise CannotWrite(f"{path} {kind}. Pass --force (force=True) to replace it, or another output.")
+    folder = next(p for p in path.absolute().parents if os.path.lexists(p))
+    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+        raise CannotWrite(f"{path} cannot be written: {folder} is no folder that you may write to.")
+
+
+class Staged:
+    """Files written beside their places; `commit()` renames all of them, leaving without it removes them.
+
+    The files bear their final names, in a folder of their own, so that what a format says of its own name is right.
+    Raises CannotWrite with the reason that the system gave.
+    """
+
+    def __init__(self, force: bool = False) -> None:
+        self.force = force
+        self._made: dict[Path, Path] = {}
+        self._folders: list[Path] = []
+        self._beside: dict[Path, Path] = {}
+        self._done = False
+
+    def write(self, files: Mapping[Path, Write]) -> None:
+        """Write every file beside its place, in the order given; a later one may read an earlier one by `at`."""
+        check_free(files, self.force)
+        with self._told():
+            for path, write in files.items():
+                beside = self._folder(path.absolute().parent) / path.name
+                self._made[path] = beside
+                write(beside)
+
+    def at(self, path: Path) -> Path:
+        """Where the file of this place stands now."""
+        return path if self._done else self._made[path]
+
+    def commit(self) -> list[Path]:
+        """Rename every file into its place; the places, in the order of writing."""
+        with self._told():
+            for path, beside in self._made.items():
+                os.replace(beside, path)
+            self._done = True
+        self._clean()
+        return list(self._made)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._done:
+            self._clean()
+            with contextlib.suppress(OSError):
+                for folder in reversed(self._folders):
+                    folder.rmdir()
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise CannotWrite(f"The result cannot be written: {error}.") from error
+
+    def _folder(self, folder: Path) -> Path:
+        if folder not in self._beside:
+            missing = [p for p in (folder, *folder.parents) if not p.exists()]
+            for path in reversed(missing):
+                path.mkdir()
+                self._folders.append(path)
+            beside = folder / f".kconvert_{secrets.token_hex(6)}"
+            beside.mkdir()
+            self._beside[folder] = beside
+        return self._beside[folder]
+
+    def _clean(self) -> None:
+        with contextlib.suppress(OSError):
+            for beside in self._beside.values():
+                for left in beside.iterdir():
+                    left.unlink()
+                beside.rmdir()
 
 
 def write_all(files: Mapping[Path, Write], force: bool = False) -> list[Path]:
-    """Write every file, then rename all of them into place; on any failure none is there.
-
-    Raises CannotWrite with the reason that the system gave.
-    """
-    check_free(files, force)
-    made: list[tuple[Path, Path]] = []
-    folders: list[Path] = []
-    try:
-        for path, write in files.items():
-            folders += _folders(path.absolute().parent)
-            beside = path.with_name(f".{path.stem}.{secrets.token_hex(4)}{path.suffix}")
-            made.append((beside, path))
-            write(beside)
-        for beside, path in made:
-            os.replace(beside, path)
-    except OSError as error:
-        _forget(made, folders)
-        raise CannotWrite(f"The result cannot be written: {error}.") from error
-    except BaseException:
-        _forget(made, folders)
-        raise
-    return list(files)
-
-
-def _folders(folder: Path) -> Iterator[Path]:
-    missing = [p for p in (folder, *folder.parents) if not p.exists()]
-    for path in reversed(missing):
-        path.mkdir()
-        yield path
-
-
-def _forget(made: list[tuple[Path, Path]], folders: list[Path]) -> None:
-    with contextlib.suppress(OSError):
-        for beside, _ in made:
-            beside.unlink(missing_ok=True)
-        for folder in reversed(folders):
-            folder.rmdir()
+    """Write every file, then rename all of them into place; on any failure none is there."""
+    with Staged(force) as staged:
+        staged.write(files)
+        return staged.commit()

@@ -10,6 +10,8 @@ here and `Op.shape` is not asked again; onnx_model puts transpositions around it
 
 from __future__ import annotations
 
+import itertools
+
 import onnx_ir as ir
 
 from converter.graph.graph import GraphBuilder, array, dims, ir_shape, place_of
@@ -23,7 +25,7 @@ LAST = "kconvert.last"
 def turn(g: GraphBuilder) -> None:
     """Mark every spatial op of rank 3 and more, with transpositions around it."""
     nodes = list(g.graph)
-    for node, follower in zip(nodes, [*nodes[1:], None], strict=True):
+    for node, follower in itertools.zip_longest(nodes, nodes[1:]):
         cls = base.class_of(node)
         if cls is None or not cls.spatial or is_last(node):
             continue

@@ -60,6 +60,18 @@ class Origin:
         words = {"T": "transposed {}", "R": "reshaped to {}", "O": "{2} (axis {0})"}
         return "; ".join(words[kind].format(*args) for kind, *args in rest)
 
+    def undo(self, data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The source's own array, of this shape, from the array that `replay` makes of it."""
+        if not self.steps:
+            return data
+        if all(kind == "T" for kind, *_ in self.steps):
+            for _, perm in reversed(self.steps):
+                data = data.transpose(base.inverse(perm))
+            return data
+        made = np.empty(data.size, data.dtype)
+        made[self.replay(np.arange(data.size).reshape(shape)).ravel()] = data.ravel()
+        return made.reshape(shape)
+
     def replay(self, data: np.ndarray) -> np.ndarray:
         """The steps, on the source's own array."""
         for kind, *args in self.steps:
@@ -134,6 +146,14 @@ class GraphBuilder:
         self._weights: dict[tuple[Any, ...], ir.Value] = {}
         self._keep: list[Any] = []
         self.sources: dict[str, Any] = {}
+        self.output_names: list[str] = []
+        """What the source calls its outputs; the nodes' own names where it is empty."""
+
+    def adopt(self, other: GraphBuilder, copy: Callable[[ir.Value], ir.Value]) -> None:
+        """Know the names and operands of another builder, whose values `copy` has copied into this one."""
+        self._names = set(other._names)
+        self._keep = list(other._keep)
+        self._weights = {key: copy(value) for key, value in other._weights.items() if key[0] == "operand"}
 
     @contextlib.contextmanager
     def at(self, place: Place) -> Iterator[None]:
@@ -174,7 +194,7 @@ class GraphBuilder:
         """An initializer that is no weight of the source; `like` gives a float its dtype."""
         exact = np.asarray(data)
         made = exact
-        if like is not None and like.dtype is not None and made.dtype.kind in "fiu":
+        if like is not None and like.dtype is not None and (made.dtype.kind in "fiu" or made.dtype.name == "bfloat16"):
             made = made.astype(like.dtype.numpy())
         value = self._initializer(self.name(f"{self.place.path or 'graph'}/constant"), made)
         if exact.dtype == np.float64 and made.dtype != np.float64:

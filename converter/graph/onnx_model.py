@@ -51,6 +51,7 @@ def onnx_model(g: GraphBuilder) -> ir.Model:
     used = [v for v in (value_of(i) for i in g.graph.initializers.values()) if v.uses() or v.is_graph_output()]
     outputs = [value_of(v) for v in g.graph.outputs]
     outputs = _distinct(outputs, inputs_, nodes)
+    _named(outputs, g.output_names, inputs_, [*used, *(out for node in nodes for out in node.outputs)])
     graph = ir.Graph(
         inputs_, outputs, nodes=nodes, initializers=used, opset_imports={"": base.OPSET, base.DOMAIN: 1}, name="model"
     )
@@ -139,6 +140,28 @@ def _distinct(outputs: list[ir.Value], inputs: list[ir.Value], nodes: list[ir.No
         seen.add(id(value))
         result.append(value)
     return result
+
+
+def _named(outputs: list[ir.Value], names: list[str], inputs: list[ir.Value], values: list[ir.Value]) -> None:
+    """Give the outputs the source's names of them, numbered where two are the same; values inside make room."""
+    fixed = [value.name for value in inputs]
+    taken = {*fixed, *(value.name for value in values)}
+    wanted: list[str] = []
+    for name in names:
+        number, free = 2, name
+        while free in wanted or free in fixed:
+            free, number = f"{name}_{number}", number + 1
+        wanted.append(free)
+    mine = {id(value) for value in outputs}
+    for value in values if wanted else []:
+        if value.name in wanted and id(value) not in mine:
+            stem, number = f"{value.name}/value", 2
+            value.name = stem
+            while value.name in taken:
+                value.name, number = f"{stem}_{number}", number + 1
+            taken.add(value.name)
+    for value, name in zip(outputs, wanted, strict=False):
+        value.name = name
 
 
 def _function(

@@ -24,7 +24,7 @@ from converter.ops.base import (
     operand,
     torch_operation,
 )
-from converter.ops.elementwise import Min, Mul, Neg, Sub
+from converter.ops.elementwise import Div, Min, Mul, Neg, Sub
 from converter.ops.records import Call, Index, Infix, Layer, Method, Module, Record
 from converter.ops.shape import Reshape
 
@@ -251,8 +251,8 @@ class Selu(Activation):
         return g.op(Selu(), x)
 
 
-class Celu(Activation):
-    """max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1)."""
+class Celu(Activation, Function):
+    """max(x, 0) + alpha * (exp(min(x, 0) / alpha) - 1). ONNX has it for float32 alone, and Elu for every float."""
 
     alpha: float = 1.0
 
@@ -267,6 +267,13 @@ class Celu(Activation):
         if self.alpha != 1.0:
             raise LookupError("Keras's named celu has alpha 1")
         return super().keras(n)
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        x = inputs[0]
+        if self.alpha == 1.0:
+            return g.op(Elu(), x)
+        alpha = g.constant(self.alpha, like=x)
+        return g.op(Mul(), g.op(Elu(), g.op(Div(), x, alpha)), alpha)
 
     @keras_activation("celu")
     @staticmethod

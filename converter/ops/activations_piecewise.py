@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from converter.ops.activations import Activation, Clip
 from converter.ops.base import Builder, Capture, Function, TorchCapture, View, keras_activation, torch_operation
-from converter.ops.cast import Where
+from converter.ops.cast import Cast, Where
 from converter.ops.compare import Less
 from converter.ops.elementwise import Add, Mul
 from converter.ops.records import Call, Infix, Layer, Method, Module, Record
@@ -93,22 +93,30 @@ class Shrink(Activation):
     @keras_activation("hard_shrink")
     @staticmethod
     def hard(g: Capture, x: ir.Value) -> ir.Value:
-        return g.op(Shrink(), x)
+        return shrunk(g, Shrink(), x)
 
     @keras_activation("soft_shrink")
     @staticmethod
     def soft(g: Capture, x: ir.Value) -> ir.Value:
-        return g.op(Shrink(bias=0.5), x)
+        return shrunk(g, Shrink(bias=0.5), x)
 
     @torch_operation("hardshrink.default")
     @staticmethod
     def hard_aten(g: TorchCapture, x: ir.Value, lambd: float) -> ir.Value:
-        return g.op(Shrink(lambd=float(lambd)), x)
+        return shrunk(g, Shrink(lambd=float(lambd)), x)
 
     @torch_operation("softshrink.default")
     @staticmethod
     def soft_aten(g: TorchCapture, x: ir.Value, lambd: float) -> ir.Value:
-        return g.op(Shrink(bias=float(lambd), lambd=float(lambd)), x)
+        return shrunk(g, Shrink(bias=float(lambd), lambd=float(lambd)), x)
+
+
+def shrunk(g: Builder, op: Shrink, x: ir.Value) -> ir.Value:
+    """The op on `x`; ONNX has none for bfloat16, whose numbers float32 holds."""
+    if x.dtype != ir.DataType.BFLOAT16:
+        return g.op(op, x)
+    wide = g.op(op, g.op(Cast(to=int(ir.DataType.FLOAT)), x, role="wide"))
+    return g.op(Cast(to=int(ir.DataType.BFLOAT16)), wide, role="narrow")
 
 
 class SparsePlus(Function):

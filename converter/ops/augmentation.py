@@ -10,6 +10,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import Capture, Op, Refusal, keras_layer
 from converter.ops.cast import Cast
 
@@ -61,19 +62,10 @@ class _Augmentation(Op, abstract=True):
     def passing(g: Capture, layer: Any, x: Any) -> ir.Value:
         return _image(g, x)
 
-    @keras_layer("RandomCrop")
+    @keras_layer("RandomCrop", vet=refusals.same_size)
     @staticmethod
     def crop(g: Capture, layer: Any, x: Any) -> ir.Value:
-        value = _image(g, x)
-        shape = g.shape(value)
-        size = (shape[layer.height_axis], shape[layer.width_axis])
-        if size != (layer.height, layer.width):
-            raise Refusal(
-                f"Keras versions differ in what it gives at inference for images of {size}: 3.15 the images as they "
-                f"are, older ones their middle, resized to {(layer.height, layer.width)}.",
-                "Use CenterCrop or Resizing, or crop before the model.",
-            )
-        return value
+        return _image(g, x)
 
 
 def _image(g: Capture, x: Any) -> ir.Value:

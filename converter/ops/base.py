@@ -9,8 +9,9 @@ constant input. Methods say what the op becomes in each target; static methods m
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Protocol, TypeVar, dataclass_transform
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 import numpy as np
 import onnx_ir as ir
@@ -31,6 +32,8 @@ KERAS_LAYERS: dict[str, Callable[..., Any]] = {}
 KERAS_OPERATIONS: dict[str, Callable[..., Any]] = {}
 KERAS_ACTIVATIONS: dict[str, Callable[..., Any]] = {}
 TORCH_OPERATIONS: dict[str, Callable[..., Any]] = {}
+VETS: dict[tuple[str, str], Vet] = {}
+"""('layer' or 'operation', name of the Keras class) -> what is refused of it by its options."""
 
 
 class Refusal(Exception):
@@ -40,6 +43,25 @@ class Refusal(Exception):
         super().__init__(why)
         self.why = why
         self.todo = todo
+        self.inside = ""
+        """The class of the layer inside the layer at hand that is refused, '' for that layer itself."""
+
+
+class Given(NamedTuple):
+    """A tensor among the arguments of a call, as far as a configuration tells of it: its lengths, with the batch."""
+
+    shape: Dims
+    dtype: str
+
+
+Options = Callable[[str], Any]
+"""A layer's options by name, of a live layer or of a file's configuration; None for what is not there."""
+
+Vet = Callable[[Options, Sequence[Any]], Refusal | None]
+"""What is refused of a layer by its options and, where they are known, the arguments of its call (tensors `Given`).
+
+It is asked before a framework is imported, for files, and again before the layer is captured.
+"""
 
 
 class View(Protocol):
@@ -97,19 +119,24 @@ class TorchCapture(Builder, Protocol):
     def note(self, text: str) -> None: ...
 
 
+def takes_mask(name: str) -> bool:
+    """Whether the row of a Keras layer takes the layer's mask, as a keyword."""
+    return name in KERAS_LAYERS and "mask" in inspect.signature(KERAS_LAYERS[name]).parameters
+
+
 def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> Any:
     """A field that ONNX passes as constant input `index`; floats in the first input's dtype, or in `dtype`."""
     return dataclasses.field(default=default, metadata={"operand": index, "dtype": dtype})
 
 
-def keras_layer(*names: str) -> Callable[[F], F]:
+def keras_layer(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
     """Mark a static method `capture(g, layer, *inputs)` as the reading of these Keras layer classes."""
-    return _mark("layer", names)
+    return _mark("layer", names, vet)
 
 
-def keras_operation(*names: str) -> Callable[[F], F]:
+def keras_operation(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
     """Mark a static method `capture(g, *args, **kwargs)` as the reading of these keras.ops operations."""
-    return _mark("operation", names)
+    return _mark("operation", names, vet)
 
 
 def keras_activation(*names: str) -> Callable[[F], F]:
@@ -126,7 +153,10 @@ def torch_operation(*names: str) -> Callable[[F], F]:
     return _mark("torch", names)
 
 
-def _mark(kind: str, names: Sequence[str]) -> Callable[[F], F]:
+def _mark(kind: str, names: Sequence[str], vet: Vet | None = None) -> Callable[[F], F]:
+    if vet is not None:
+        VETS.update({(kind, name): vet for name in names})
+
     def mark(function: F) -> F:
         marks = getattr(function, "__captures__", ())
         function.__captures__ = (*marks, *((kind, name) for name in names))  # type: ignore[attr-defined]

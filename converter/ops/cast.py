@@ -14,7 +14,7 @@ from converter.ops.records import Call, Literal, Method, Module, Record
 class Cast(Op):
     """The same numbers in the dtype `to`, one of onnx_ir.DataType.
 
-    float32 stands for the dtype that the model computes in: the written module follows `.double()` and `.half()`.
+    A float dtype stands for one that the model computes in: the written module follows `.double()` and `.half()`.
     """
 
     to: int
@@ -30,9 +30,10 @@ class Cast(Op):
 
     def torch(self, n: View) -> Record:
         to = ir.DataType(self.to)
-        if to == ir.DataType.FLOAT:
-            like = {"like": np.zeros((), np.float32)}
-            return Module("ToFloat", fill=like, buffers=frozenset(like), inputs=(n.x(),))
+        if to.is_floating_point():
+            like = {"like": np.zeros((), to.numpy())}
+            args = () if to == ir.DataType.FLOAT else (Literal(f"torch.{to.numpy()}"),)
+            return Module("ToFloat", args, fill=like, buffers=frozenset(like), inputs=(n.x(),))
         return Method(n.x(), "to", (Literal(f"torch.{to.numpy()}"),))
 
     @keras_operation("Cast")

@@ -9,7 +9,19 @@ import onnx_ir as ir
 
 from converter.ops.base import Capture, Dims, Op, Perm, TorchCapture, View, inverse, keras_layer, of, torch_operation
 from converter.ops.pad_same import PadSame
-from converter.ops.padding import Pads, around, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
+from converter.ops.padding import (
+    Pads,
+    around,
+    batched,
+    length,
+    padded,
+    pairs_of,
+    resolve,
+    same,
+    scalar,
+    spread,
+    zero_padding,
+)
 from converter.ops.records import Call, Layer, Module, Record
 
 
@@ -134,6 +146,7 @@ class Conv(Op):
         groups: int,
     ) -> ir.Value:
         kernel = tuple(d or 0 for d in g.shape(weight)[2:])
+        batched(g.shape(x), len(kernel))
         strides, rate = spread(stride, len(kernel)), spread(dilation, len(kernel))
         if isinstance(padding, str):
             pairs = resolve(padding, (None,) * len(kernel), kernel, strides, rate).pairs or ()

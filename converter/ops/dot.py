@@ -8,8 +8,10 @@ from typing import Any
 import onnx_ir as ir
 
 from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View, keras_layer
-from converter.ops.elementwise import Div, Max, Mul, Sqrt, alike
+from converter.ops.cast import Cast
+from converter.ops.elementwise import Div, Max, Mul, Sqrt
 from converter.ops.linear import MatMul
+from converter.ops.operands import alike
 from converter.ops.records import Call, Infix, Method, Record
 from converter.ops.reduce import ReduceSum
 from converter.ops.shape import Transpose
@@ -79,7 +81,7 @@ class Dot(Function):
         if ranks == (3, 3):
             swap = Transpose(perm=(0, 2, 1))
             return g.op(MatMul(), a if self.left == 2 else g.op(swap, a), b if self.right == 1 else g.op(swap, b))
-        return g.op(Einsum(equation=self.equation(ranks)), a, b)
+        return summed(g, self.equation(ranks), a, b)
 
     def torch(self, n: View) -> Record:
         a, b = n.x(0), n.x(1)
@@ -100,3 +102,11 @@ class Dot(Function):
         if layer.normalize:
             a, b = g.op(Normalize(axis=left), a), g.op(Normalize(axis=right), b)
         return g.op(Dot(left=left, right=right), a, b)
+
+
+def summed(g: Builder, equation: str, *inputs: ir.Value) -> ir.Value:
+    """The sums of products that the equation says; ONNX has none for bfloat16, whose numbers float32 holds."""
+    if inputs[0].dtype != ir.DataType.BFLOAT16:
+        return g.op(Einsum(equation=equation), *inputs)
+    made = g.op(Einsum(equation=equation), *(g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in inputs))
+    return g.op(Cast(to=int(ir.DataType.BFLOAT16)), made)

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
     Builder,
     Capture,
@@ -42,7 +43,7 @@ class Dropout(Op):
     def keras(self, n: View) -> Record:
         return Layer("Dropout", {"rate": float(n.training["rate"])}, inputs=(n.x(),))
 
-    @keras_layer("Dropout")
+    @keras_layer("Dropout", vet=refusals.noise_shape)
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         rate = float(layer.rate)
@@ -115,7 +116,7 @@ class AlphaDropout(Function):
     def keras(self, n: View) -> Record:
         return Layer("AlphaDropout", {"rate": float(n.training["rate"])}, inputs=(n.x(),))
 
-    @keras_layer("AlphaDropout")
+    @keras_layer("AlphaDropout", vet=refusals.noise_shape)
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         rate = repr(float(layer.rate))
@@ -187,8 +188,6 @@ def noise_of(noise_shape: Any, shape: Dims) -> tuple[int, ...]:
     """Keras's noise_shape, one length per axis of the input: 1, OWN, or a fixed length."""
     given = [OWN if d is None else int(d) for d in noise_shape]
     missing = len(shape) - len(given)
-    if missing < 0 or (missing and OWN in given):
-        raise Refusal(f"noise_shape={tuple(noise_shape)} does not fit an input of rank {len(shape)}.")
     full = [1] * missing + given
     return tuple(OWN if d not in (1, OWN) and d == known else d for d, known in zip(full, shape, strict=True))
 

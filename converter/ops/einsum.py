@@ -8,7 +8,7 @@ from typing import Any
 import onnx_ir as ir
 
 from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View, keras_layer
-from converter.ops.dot import Einsum
+from converter.ops.dot import Einsum, summed
 from converter.ops.elementwise import Add
 from converter.ops.linear import Gemm, Linear
 from converter.ops.records import Call, Record
@@ -38,7 +38,7 @@ class EinsumDense(Function):
         return Call("torch.einsum", (self.equation, n.x(0), n.x(1)))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
-        return g.op(Einsum(equation=self.equation), *inputs)
+        return summed(g, self.equation, *inputs)
 
     @keras_layer("EinsumDense")
     @staticmethod

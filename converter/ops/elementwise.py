@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
+    EXACT,
     Capture,
     Dims,
     Op,
@@ -22,8 +22,8 @@ from converter.ops.base import (
     torch_operation,
 )
 from converter.ops.cast import Cast
+from converter.ops.operands import floating, fold, merged, narrow, numbers, numbers_of, operands
 from converter.ops.records import Call, Infix, Layer, Method, Record
-from converter.ops.shape import Unsqueeze
 
 
 class _Binary(Op, abstract=True):
@@ -40,11 +40,30 @@ class _Binary(Op, abstract=True):
         return Infix(self.sign, n.x(0), n.x(1))
 
     def keras(self, n: View) -> Record:
+        for i in (0, 1):
+            number = _number(n, i)
+            if number is not None:
+                settings = self.rescaled(number, i)
+                return Layer("Rescaling", settings, inputs=(n.x(1 - i),))
         if not self.keras_class:
             raise LookupError(f"Keras has no {type(self).__name__} layer")
         if any(n.array(i) is not None for i in (0, 1)):
             raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
-        return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        return Layer(self.keras_class, inputs=level(n))
+
+
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        """The op with a number as input `index`, as the options of Keras's Rescaling: x * scale + offset."""
+        raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
+
+
+def _number(n: View, index: int) -> float | None:
+    """A constant input that is one finite number for floats of any shape; None for any other input."""
+    array, other = n.array(index), n.array(1 - index)
+    if array is None or other is not None or n.real(index) or array.size != 1 or array.ndim > len(n.shape(1 - index)):
+        return None
+    exact = np.asarray(n.value(index).meta.get(EXACT, array))
+    return float(exact.item()) if np.issubdtype(array.dtype, np.floating) and np.isfinite(exact).all() else None
 
 
 class _Extreme(Op, abstract=True):
@@ -66,81 +85,39 @@ class _Extreme(Op, abstract=True):
         return Call(self.function, (n.x(0), n.x(1)))
 
     def keras(self, n: View) -> Record:
-        return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        if any(n.array(i) is not None for i in (0, 1)):
+            raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
+        return Layer(self.keras_class, inputs=level(n))
 
 
-def fold(g: Capture, op: Op, xs: Sequence[ir.Value]) -> ir.Value:
-    """Two at a time, from the left."""
-    return functools.reduce(lambda a, b: g.op(op, a, b), xs)
+def level(n: View) -> tuple[Any, Any]:
+    """Both operands at one rank. Keras's merging layers line up the batch axes, the graph lines up the last axes.
+
+    So one of lower rank is reshaped where its first axis has length 1; with any other length that axis is a batch for
+    Keras and no batch here.
+    """
+    a, b = n.shape(0), n.shape(1)
+    if len(a) == len(b):
+        return n.x(0), n.x(1)
+    low = 0 if len(a) < len(b) else 1
+    shape = n.shape(low)
+    if not shape or shape[0] != 1 or any(d is None for d in shape[1:]):
+        raise LookupError(
+            f"Keras's merging layers line up the first axes of {_shown(a)} and {_shown(b)}, where PyTorch lines up the "
+            "last ones; unsqueeze the smaller one behind its batch axis"
+        )
+    target = (*(1,) * (abs(len(a) - len(b))), *shape[1:])
+    raised = Layer("Reshape", {"target_shape": target}, inputs=(n.x(low),))
+    return (raised, n.x(1)) if low == 0 else (n.x(0), raised)
 
 
-def merged(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
-    """The inputs of a merging layer in one dtype, those of lower rank with axes of length 1 behind the batch axis."""
-    rank = max(len(g.shape(x)) for x in xs)
-    raised = []
-    for x in alike(g, xs):
-        missing = rank - len(g.shape(x))
-        raised.append(g.op(Unsqueeze(axes=tuple(range(1, missing + 1))), x) if missing else x)
-    return raised
+def _shown(shape: Dims) -> str:
+    return "(" + ", ".join("N" if d is None else str(d) for d in shape) + ")"
 
-
-def alike(g: Capture, xs: Sequence[ir.Value]) -> list[ir.Value]:
-    """The values in one dtype: integers and truth values become the float that stands beside them."""
-    kinds = {x.dtype for x in xs if x.dtype is not None}
-    if len(kinds) <= 1:
-        return list(xs)
-    floats = [kind for kind in kinds if kind.is_floating_point()]
-    if len(floats) != 1:
-        raise Refusal(f"it mixes the dtypes {', '.join(sorted(str(kind) for kind in kinds))}.")
-    return [x if x.dtype == floats[0] else g.op(Cast(to=int(floats[0])), x) for x in xs]
-
-
-def operands(g: Capture, *xs: Any) -> list[ir.Value]:
-    """Arguments of a keras.ops operation: values as they are, numbers and arrays as constants of the values' dtype."""
-    values = [x for x in xs if isinstance(x, ir.Value)]
-    rest = [x for x in xs if not isinstance(x, ir.Value)]
-    if any(_is_float(x) for x in rest) and not any(_floating(v) for v in values):
-        values = [g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in values]
-    values = alike(g, values)
-    given = iter(values)
-    return [next(given) if isinstance(x, ir.Value) else _constant(g, x, values[0]) for x in xs]
-
-
-def numbers(g: TorchCapture, *xs: Any) -> list[ir.Value]:
-    """Arguments of an aten operation: values as they are, numbers as constants of the values' dtype."""
-    values = [x for x in xs if isinstance(x, ir.Value)]
-    kinds = {x.dtype for x in values}
-    if len(kinds) != 1 or (not _floating(values[0]) and any(isinstance(x, float) for x in xs)):
-        raise Refusal("it mixes dtypes.", "Cast them to one dtype before.")
-    if any(not isinstance(x, (ir.Value, bool, int, float)) for x in xs):
-        raise Refusal("it reads a size that is known at run time only.", "Export it with fixed sizes.")
-    like = values[0]
-    return [x if isinstance(x, ir.Value) else g.constant(float(x) if _floating(like) else x, like) for x in xs]
 
 
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
     return g.op(Mul(), *numbers(g, x, alpha)) if isinstance(x, ir.Value) else x * alpha
-
-
-def _floating(value: ir.Value) -> bool:
-    return value.dtype is not None and value.dtype.is_floating_point()
-
-
-def _is_float(x: Any) -> bool:
-    return isinstance(x, float) or (hasattr(x, "dtype") and "float" in str(x.dtype))
-
-
-def _constant(g: Capture, x: Any, like: ir.Value) -> ir.Value:
-    if isinstance(x, (bool, int, float)):
-        return g.constant(float(x) if _floating(like) else x, like)
-    if isinstance(x, (list, tuple)):
-        data = np.asarray(x)
-    else:
-        data = g.array(x)
-        if data.dtype == np.float64 and like.dtype != ir.DataType.DOUBLE:
-            raise Refusal("it combines its input with an array in float64.", "Use an array in the model's dtype.")
-    made = data.astype(like.dtype.numpy()) if like.dtype is not None else data
-    return g.constant(made, like)
 
 
 class Add(_Binary):
@@ -149,7 +126,10 @@ class Add(_Binary):
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
 
-    @keras_layer("Add")
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": 1.0, "offset": number}
+
+    @keras_layer("Add", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Add(), merged(g, xs))
@@ -171,7 +151,10 @@ class Sub(_Binary):
     sign: ClassVar[str] = "-"
     keras_class: ClassVar[str] = "Subtract"
 
-    @keras_layer("Subtract")
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": 1.0, "offset": -number} if index else {"scale": -1.0, "offset": number}
+
+    @keras_layer("Subtract", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Sub(), merged(g, xs))
@@ -180,6 +163,11 @@ class Sub(_Binary):
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Sub(), *operands(g, x1, x2))
+
+    @torch_operation("rsub.Scalar", "rsub.Tensor")
+    @staticmethod
+    def reversed(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
+        return g.op(Sub(), *numbers(g, other, x if alpha == 1 else _times(g, x, alpha)))
 
     @torch_operation("sub.Tensor")
     @staticmethod
@@ -193,7 +181,10 @@ class Mul(_Binary):
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
 
-    @keras_layer("Multiply")
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        return {"scale": number}
+
+    @keras_layer("Multiply", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return fold(g, Mul(), merged(g, xs))
@@ -220,21 +211,25 @@ class Div(_Binary):
     sign: ClassVar[str] = "/"
     keras_class: ClassVar[str] = ""
 
-    @keras_layer("Average")
+    def rescaled(self, number: float, index: int) -> dict[str, float]:
+        if not index or not number or not np.isfinite(1.0 / number):
+            raise LookupError(f"Keras has no layer for a division {'by' if index else 'of'} {number!r}")
+        return {"scale": 1.0 / number}
+
+    @keras_layer("Average", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         values = merged(g, xs)
-        if not _floating(values[0]):
-            raise Refusal("the average of integers has no mapping.")
-        if len(values) == 1:
-            return values[0]
-        return g.op(Div(), fold(g, Add(), values), g.constant(float(len(values)), values[0]))
+        total = fold(g, Add(), values)
+        if not floating(total):
+            total = g.op(Cast(to=int(ir.DataType.from_numpy(np.dtype(g.setting("floatx"))))), total)
+        return total if len(values) == 1 else g.op(Div(), total, g.constant(float(len(values)), total))
 
     @keras_operation("Divide", "TrueDivide")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         values = operands(g, x1, x2)
-        if not _floating(values[0]):
+        if not floating(values[0]):
             values = [g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in values]
         return g.op(Div(), *values)
 
@@ -251,10 +246,10 @@ class Max(_Extreme):
     bound: ClassVar[str] = "min"
     keras_class: ClassVar[str] = "Maximum"
 
-    @keras_layer("Maximum")
+    @keras_layer("Maximum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Max(), merged(g, xs))
+        return fold(g, Max(), narrow(merged(g, xs)))
 
     @keras_operation("Maximum")
     @staticmethod
@@ -274,10 +269,10 @@ class Min(_Extreme):
     bound: ClassVar[str] = "max"
     keras_class: ClassVar[str] = "Minimum"
 
-    @keras_layer("Minimum")
+    @keras_layer("Minimum", vet=refusals.one_float)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Min(), merged(g, xs))
+        return fold(g, Min(), narrow(merged(g, xs)))
 
     @keras_operation("Minimum")
     @staticmethod
@@ -304,7 +299,10 @@ class Pow(Op):
     @keras_operation("Power")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
-        return g.op(Pow(), *operands(g, x1, x2))
+        values = operands(g, x1, x2)
+        if not floating(values[0]) and values[0].dtype not in (ir.DataType.INT32, ir.DataType.INT64):
+            raise Refusal(f"a power of {values[0].dtype} numbers has no mapping.", "Cast them to floats before.")
+        return g.op(Pow(), *values)
 
 
 class _Method(Op, abstract=True):
@@ -325,6 +323,8 @@ class Neg(_Method):
     @keras_operation("Negative")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        if x.dtype is not None and x.dtype.name.startswith(("UINT", "BOOL")):
+            raise Refusal(f"it negates {x.dtype.name} numbers, which have no sign.", "Cast them to floats before.")
         return g.op(Neg(), x)
 
 
@@ -347,4 +347,4 @@ class Abs(_Method):
     @keras_operation("Absolute", "Abs")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
-        return g.op(Abs(), x)
+        return g.op(Abs(), *numbers_of([x]))

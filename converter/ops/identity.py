@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
     Builder,
     Capture,
@@ -77,12 +78,10 @@ class Masking(Function):
         masked = Method(Infix("==", n.x(), self.value), "all", (), {"dim": self.axis, "keepdim": True})
         return Method(n.x(), "masked_fill", (masked, 0.0))
 
-    @keras_layer("Masking")
+    @keras_layer("Masking", vet=refusals.one_mask_value)
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         if isinstance(layer.mask_value, (int, float)):
             return g.op(Masking(value=float(layer.mask_value)), x)
         value = g.array(layer.mask_value)
-        if value.size != 1:
-            raise Refusal(f"mask_value is an array of shape {value.shape}.", "Use one number.")
         return g.op(Masking(value=float(value.item())), x)

@@ -6,12 +6,12 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
     Capture,
     Dims,
     Op,
     Perm,
-    Refusal,
     View,
     broadcast,
     keras_layer,
@@ -62,11 +62,9 @@ class Squeeze(Op):
     def torch(self, n: View) -> Record:
         return Method(n.x(), "squeeze", (self.axes[0] if len(self.axes) == 1 else self.axes,))
 
-    @keras_operation("Squeeze")
+    @keras_operation("Squeeze", vet=refusals.named_axes)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
-        if operation.axis is None:
-            raise Refusal("it squeezes every axis of length 1, a batch of one too.", "Name the axes.")
         axes = operation.axis if isinstance(operation.axis, (tuple, list)) else (operation.axis,)
         rank = len(g.shape(x))
         return g.op(Squeeze(axes=tuple(sorted({int(a) % rank for a in axes}))), x)
@@ -103,7 +101,7 @@ class Slice(Op):
             items[axis] = slice(start or None, None if end == END else end, None if step == 1 else step)
         return Index(n.x(), tuple(items))
 
-    @keras_operation("GetItem")
+    @keras_operation("GetItem", vet=refusals.plain_subscription)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value, key: Any) -> ir.Value:
         cuts, gone, fresh = _decoded(key, g.shape(x))
@@ -125,8 +123,6 @@ Cut = tuple[int, int, int, int]
 def _decoded(key: Any, shape: Dims) -> tuple[list[Cut], tuple[int, ...], tuple[int, ...]]:
     """A subscription as (start, end, axis, step) cuts, the axes that an integer takes away, and the new axes."""
     given = list(key) if isinstance(key, (tuple, list)) else [key]
-    if any(not (k is None or k is Ellipsis or isinstance(k, (int, slice))) or isinstance(k, bool) for k in given):
-        raise Refusal(f"the subscription [{key!r}] has no mapping.", "Use integers and slices of integers.")
     if Ellipsis not in given:
         given.append(Ellipsis)
     middle = given.index(Ellipsis)
@@ -142,9 +138,6 @@ def _decoded(key: Any, shape: Dims) -> tuple[list[Cut], tuple[int, ...], tuple[i
             place += 1
             continue
         if isinstance(item, slice):
-            bounds = (item.start, item.stop, item.step)
-            if any(not (b is None or isinstance(b, int)) for b in bounds) or (item.step or 1) < 1:
-                raise Refusal(f"the subscription [{key!r}] has no mapping.", "Use positive steps and integer bounds.")
             if item != slice(None):
                 start, end = item.start or 0, END if item.stop is None else item.stop
                 cuts.append((start, end, axis, item.step or 1))

@@ -7,7 +7,8 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Refusal, View, keras_layer, moved
+from converter.ops import refusals
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View, keras_layer, moved
 from converter.ops.dot import Normalize
 from converter.ops.elementwise import Add, Div, Min, Mul, Sqrt, Sub
 from converter.ops.records import Call, Infix, Layer, Method, Module, Record
@@ -149,16 +150,11 @@ class RMSNorm(_Over):
         power = g.op(ReduceMean(axes=self.axes), g.op(Mul(), x, x))
         return g.op(Div(), x, g.op(Sqrt(), g.op(Add(), power, g.constant(self.epsilon, like=x))))
 
-    @keras_layer("RMSNormalization")
+    @keras_layer("RMSNormalization", vet=refusals.last_axes)
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         rank = len(g.shape(x))
         op = RMSNorm(axes=_Over.axes_of(layer, rank), epsilon=float(layer.epsilon))
-        if not op.trailing(rank):
-            raise Refusal(
-                f"Keras multiplies the scale of axis={layer.axis} along the last axes, whichever they are.",
-                "Normalise over the last axes.",
-            )
         return g.op(op, x, g.reshaped(g.variable(layer.scale), tuple(g.shape(x)[a] or 0 for a in op.axes)))
 
 

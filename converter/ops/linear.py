@@ -47,6 +47,8 @@ class _Affine(Op, abstract=True):
         weights: dict[str, Any] = {"kernel": (n.value(1), KERNEL)}
         if n.has(2):
             weights["bias"] = (n.value(2), None)
+        if len(n.shape()) < 2:
+            raise LookupError("a Dense layer takes (batch, ..., features), and its input has one axis")
         settings = {"units": n.shape(1)[0]} | ({} if n.has(2) else {"use_bias": False})
         return Layer("Dense", settings, weights, inputs=(n.x(),))
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
     Builder,
     Capture,
@@ -93,9 +94,11 @@ class BatchNormalization(Op):
             g.note("momentum=None (a cumulative average) is Keras's default momentum 0.99 while training.")
         return g.op(BatchNormalization(epsilon=eps, momentum=_rounded(kept)), x, scale, shift, mean, var)
 
-    @keras_layer("BatchNormalization")
+    @keras_layer("BatchNormalization", vet=refusals.channel_axis)
     @staticmethod
-    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+    def layer(g: Capture, layer: Any, x: ir.Value, *, mask: ir.Value | None = None) -> ir.Value:
+        if mask is not None:
+            g.note("its mask counts while training only, and is left out: torch's takes statistics of every step.")
         axis = (layer.axis[0] if isinstance(layer.axis, (list, tuple)) else layer.axis) % len(g.shape(x))
         weights = [*affine(g, layer, x, axis), g.variable(layer.moving_mean), g.variable(layer.moving_variance)]
         settings: dict[str, Any] = {"epsilon": float(layer.epsilon), "momentum": float(layer.momentum)}
@@ -172,13 +175,11 @@ class GroupNormalization(Op):
         settings |= {flag: False for name, (_, flag) in names.items() if name not in weights}
         return Layer("GroupNormalization", settings, weights, inputs=(n.x(),))
 
-    @keras_layer("GroupNormalization")
+    @keras_layer("GroupNormalization", vet=refusals.either(refusals.groups_of_several, refusals.channel_axis))
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         axis = layer.axis % len(g.shape(x))
         op = GroupNormalization(num_groups=layer.groups, epsilon=float(layer.epsilon))
-        if len(g.shape(x)) == 2 and layer.groups == g.shape(x)[1]:
-            raise Refusal("every group is a single value, whose deviation from its mean is 0.")
         return along(g, op, x, axis, *affine(g, layer, x, axis))
 
 
@@ -192,10 +193,6 @@ def affine(g: Capture, layer: Any, x: ir.Value, axis: int) -> list[ir.Value]:
 def along(g: Capture, op: Op, x: ir.Value, axis: int, *weights: ir.Value) -> ir.Value:
     """An op whose channel axis is 1, on the axis `axis`."""
     rank = len(g.shape(x))
-    if rank > 5:
-        raise Refusal(f"its input has {rank} axes, and torch's module takes up to 5.")
-    if axis == 0:
-        raise Refusal("its channel axis is the batch axis.")
     if axis == 1:
         return g.op(op, x, *weights)
     into = (0, axis, *(i for i in range(1, rank) if i != axis))

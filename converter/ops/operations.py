@@ -7,9 +7,11 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.activations import Clip
 from converter.ops.base import KERAS_ACTIVATIONS, Capture, Op, Refusal, keras_operation
-from converter.ops.elementwise import Div, Sqrt, alike
+from converter.ops.elementwise import Div, Sqrt
+from converter.ops.operands import alike, floating
 from converter.ops.pad import Pad
 from converter.ops.shape import Concat, Unsqueeze
 
@@ -31,6 +33,9 @@ FUNCTIONS = (
 """Classes of keras.ops that do what the function of keras.activations with the same name does, without options."""
 
 
+SIGNED = frozenset({ir.DataType.INT8, ir.DataType.INT16, ir.DataType.INT32, ir.DataType.INT64})
+
+
 class _Operations(Op, abstract=True):
     """No op of its own."""
 
@@ -41,46 +46,34 @@ class _Operations(Op, abstract=True):
         row = KERAS_ACTIVATIONS.get(name)
         if row is None:
             raise Refusal(f"the activation {name!r} has no mapping.")
+        if not floating(x) and (name != "relu" or x.dtype not in SIGNED):
+            raise Refusal(f"{name} of {x.dtype} numbers has no mapping.", "Cast them to floats before.")
         return row(g, x)
 
-    @keras_operation("Clip")
+    @keras_operation("Clip", vet=refusals.two_numbers)
     @staticmethod
     def clip(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         bounds = (operation.x_min, operation.x_max)
-        if any(isinstance(b, bool) or not isinstance(b, (int, float)) for b in bounds) or not _floating(x):
-            raise Refusal(f"clipping {x.dtype} to {bounds} has no mapping.", "Clip floats between two numbers.")
         return g.op(Clip(min=float(bounds[0]), max=float(bounds[1])), x)
 
-    @keras_operation("Rsqrt")
+    @keras_operation("Rsqrt", vet=refusals.floats)
     @staticmethod
     def rsqrt(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
-        if not _floating(x):
-            raise Refusal(f"it takes the root of numbers of the dtype {x.dtype}.", "Cast them to floats before.")
         return g.op(Div(), g.constant(1.0, x), g.op(Sqrt(), x))
 
-    @keras_operation("Stack")
+    @keras_operation("Stack", vet=refusals.only_tensors)
     @staticmethod
     def stack(g: Capture, operation: Any, xs: Any) -> ir.Value:
-        if any(not isinstance(x, ir.Value) for x in xs):
-            raise Refusal("it stacks arrays with tensors of the model.", "Give the arrays as weights or inputs.")
         axis = int(operation.axis) % (len(g.shape(xs[0])) + 1)
         raised = [g.op(Unsqueeze(axes=(axis,)), x) for x in alike(g, xs)]
         return g.op(Concat(axis=axis), *raised) if len(raised) > 1 else raised[0]
 
-    @keras_operation("Pad")
+    @keras_operation("Pad", vet=refusals.number_around)
     @staticmethod
     def pad(g: Capture, operation: Any, x: ir.Value, constant_values: Any = None) -> ir.Value:
         value = 0.0 if constant_values is None else constant_values
-        if operation.mode != "constant" or isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise Refusal(f"padding with mode={operation.mode!r} and {value!r} has no mapping.", "Pad with a number.")
         pairs = [(int(a), int(b)) for a, b in operation.pad_width]
         if len(pairs) == 1:
             pairs *= len(g.shape(x))
-        if not _floating(x) or pairs[0] != (0, 0) or any(min(pair) < 0 for pair in pairs):
-            raise Refusal(f"padding {x.dtype} by {pairs} has no mapping.", "Pad floats, behind the batch axis.")
         pads = (*(a for a, _ in pairs), *(b for _, b in pairs))
         return g.op(Pad(pads=pads, constant_value=float(value) if value else None), x)
-
-
-def _floating(x: ir.Value) -> bool:
-    return x.dtype is not None and x.dtype.is_floating_point()

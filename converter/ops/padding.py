@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from converter.ops.base import Dims
+from converter.ops.base import Dims, Refusal
 from converter.ops.records import Call, Layer
 
 
@@ -91,6 +91,16 @@ def around(window: Window, pairs: Sequence[tuple[int, int]]) -> Pads | None:
     total = tuple((a + c, b + d) for (a, b), (c, d) in zip(own, pairs, strict=True))
     alike = window.auto_pad == "NOTSET" and all(front == back >= 0 for front, back in total)
     return Pads(total) if alike else None
+
+
+def batched(shape: Dims, spatial: int) -> None:
+    """Refusal for a single example, (C, ...) without a batch axis, where `spatial` axes lie behind the channels."""
+    if len(shape) != spatial + 2:
+        shown = ", ".join("N" if d is None else str(d) for d in shape)
+        raise Refusal(
+            f"its input ({shown}) is a single example, without a batch axis.",
+            f"Give the example inputs a batch axis: (1, {shown}).",
+        )
 
 
 def spread(values: int | Sequence[int], rank: int) -> tuple[int, ...]:

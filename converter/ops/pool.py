@@ -8,7 +8,19 @@ from typing import Any, ClassVar
 import onnx_ir as ir
 
 from converter.ops.base import Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
-from converter.ops.padding import Pads, around, length, padded, pairs_of, resolve, same, scalar, spread, zero_padding
+from converter.ops.padding import (
+    Pads,
+    around,
+    batched,
+    length,
+    padded,
+    pairs_of,
+    resolve,
+    same,
+    scalar,
+    spread,
+    zero_padding,
+)
 from converter.ops.records import Call, Layer, Module, Record
 
 
@@ -167,6 +179,8 @@ class MaxPool(_Pool):
         dilation: tuple[int, ...],
         ceil_mode: bool,
     ) -> ir.Value:
+        batched(g.shape(x), len(kernel_size))
+        numbers_of(x)
         before = g.pads(x)
         first: tuple[tuple[int, int], ...] = ()
         if before is not None and (before[2] == float("-inf") or (before[2] == 0 and nonnegative(before[0]))):
@@ -175,6 +189,12 @@ class MaxPool(_Pool):
         rate = spread(dilation, rank)
         found = _windows(g, x, kernel_size, stride, padding, rate, first, ceil_mode)
         return g.op(MaxPool(**found, dilations=rate if set(rate) != {1} else None), x)
+
+
+def numbers_of(x: ir.Value) -> None:
+    """Refusal for windows over integers, which ONNX does not have."""
+    if x.dtype is not None and not x.dtype.is_floating_point():
+        raise Refusal(f"its windows lie over {x.dtype.name} numbers.", "Cast them to floats before.")
 
 
 def _windows(
@@ -277,6 +297,8 @@ class AveragePool(_Pool):
     ) -> ir.Value:
         if divisor_override is not None:
             raise Refusal(f"divisor_override={divisor_override} has no mapping.")
+        batched(g.shape(x), len(kernel_size))
+        numbers_of(x)
         rank = len(g.shape(x)) - 2
         found = _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
         if ceil_mode and found != _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True):

@@ -22,7 +22,21 @@ from converter.ops.sizes import counted, minus, over, plus, size, times
 class _GlobalPooling(Op, abstract=True):
     """No op of its own: a reduction over the spatial axes."""
 
-    @keras_layer("GlobalAveragePooling1D", "GlobalAveragePooling2D", "GlobalAveragePooling3D")
+    @keras_layer("GlobalAveragePooling1D")
+    @staticmethod
+    def average_of_steps(g: Capture, layer: Any, x: ir.Value, *, mask: ir.Value | None = None) -> ir.Value:
+        if mask is None:
+            return _GlobalPooling.average(g, layer, x)
+        kind = Cast(to=int(x.dtype or ir.DataType.FLOAT))
+        steps = _spatial(layer, 3)
+        truth = mask if mask.dtype == ir.DataType.BOOL else g.op(Cast(to=int(ir.DataType.BOOL)), mask, role="mask")
+        truth = g.op(Unsqueeze(axes=(3 - steps[0],)), truth, role="mask")
+        kept = g.op(Where(), truth, x, g.constant(0.0, like=x), role="masked")
+        total, count = (g.op(ReduceSum(axes=steps, keepdims=1), v) for v in (kept, g.op(kind, truth, role="mask")))
+        mean = g.op(Div(), total, count)
+        return mean if layer.keepdims else g.op(Squeeze(axes=steps), mean)
+
+    @keras_layer("GlobalAveragePooling2D", "GlobalAveragePooling3D")
     @staticmethod
     def average(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         return g.op(ReduceMean(axes=_spatial(layer, len(g.shape(x))), keepdims=int(layer.keepdims)), x)

@@ -6,9 +6,12 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
+    Builder,
     Capture,
     Dims,
+    Function,
     Op,
     Perm,
     Refusal,
@@ -19,6 +22,7 @@ from converter.ops.base import (
     operand,
     torch_operation,
 )
+from converter.ops.cast import Cast
 from converter.ops.records import Call, Layer, Method, Record
 
 
@@ -59,7 +63,7 @@ class ReduceMean(_Reduce):
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Average")
 
-    @keras_operation("Mean")
+    @keras_operation("Mean", vet=refusals.behind_batch)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMean, operation, x)
@@ -76,6 +80,8 @@ class ReduceMean(_Reduce):
     @torch_operation("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
     @staticmethod
     def pool(g: TorchCapture, x: ir.Value, output_size: tuple[int, ...]) -> ir.Value:
+        if len(g.shape(x)) != len(output_size) + 2:
+            raise Refusal("its input is a single example, without a batch axis.", "Give the example inputs one.")
         if set(output_size) != {1}:
             raise Refusal(f"output_size={output_size}: only 1, the mean over everything, has a mapping.")
         return g.op(ReduceMean(axes=tuple(range(2, len(g.shape(x)))), keepdims=1), x)
@@ -86,7 +92,7 @@ class ReduceSum(_Reduce):
 
     method: ClassVar[str] = "sum"
 
-    @keras_operation("Sum")
+    @keras_operation("Sum", vet=refusals.behind_batch)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceSum, operation, x)
@@ -100,7 +106,7 @@ class ReduceMax(_Reduce):
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Max")
 
-    @keras_operation("Max")
+    @keras_operation("Max", vet=refusals.behind_batch)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMax, operation, x)
@@ -118,7 +124,7 @@ class ReduceMin(_Reduce):
 
     method: ClassVar[str] = "amin"
 
-    @keras_operation("Min")
+    @keras_operation("Min", vet=refusals.behind_batch)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMin, operation, x)
@@ -132,6 +138,38 @@ class ReduceSumSquare(_Reduce):
     def torch(self, n: View) -> Record:
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Method(Call("torch.square", (n.x(),)), "sum", (self.axes,), keep)
+
+
+class AnyTrue(Function):
+    """Whether any of the truth values along `axis` is true, without the axis; Keras makes the mask of Masking of it."""
+
+    axis: int
+
+    def shape(self, *shapes: Dims) -> Dims:
+        return tuple(d for i, d in enumerate(shapes[0]) if i != self.axis)
+
+    def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
+        left = [a for a in range(len(perm)) if a != self.axis]
+        return AnyTrue(axis=moved(self.axis, perm)), tuple(left.index(p) for p in perm if p != self.axis)
+
+    def torch(self, n: View) -> Record:
+        return Method(n.x(), "any", (self.axis,))
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        numbers = g.op(Cast(to=int(ir.DataType.INT32)), inputs[0])
+        return g.op(Cast(to=int(ir.DataType.BOOL)), g.op(ReduceMax(axes=(self.axis,), keepdims=0), numbers))
+
+    @keras_operation("Any")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        rank = len(g.shape(x))
+        axis = operation.axis
+        axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+        if len(axes) != 1 or axes[0] is None or int(axes[0]) % rank == 0 or operation.keepdims:
+            raise Refusal(f"axis={axis} and keepdims={operation.keepdims} have no mapping.", "Reduce one axis.")
+        if x.dtype != ir.DataType.BOOL:
+            raise Refusal(f"it takes {x.dtype} for truth values.", "Compare them with 0 before.")
+        return g.op(AnyTrue(axis=int(axes[0]) % rank), x)
 
 
 def pooled(op: _Reduce, n: View, kind: str) -> Record:
@@ -149,10 +187,4 @@ def reduced(g: Capture, kind: type[_Reduce], operation: Any, x: ir.Value) -> ir.
     rank = len(g.shape(x))
     axis = operation.axis
     axes = tuple(sorted({int(a) % rank for a in (axis if isinstance(axis, (tuple, list)) else (axis or 0,))}))
-    if 0 in axes or not axes:
-        raise Refusal(f"axis={axis} reduces the batch axis.", "Reduce the axes behind it.")
-    if getattr(operation, "initial", None) is not None:
-        raise Refusal(f"initial={operation.initial} has no mapping.")
-    if x.dtype is None or not x.dtype.is_floating_point():
-        raise Refusal(f"it reduces numbers of the dtype {x.dtype}.", "Cast them to floats before.")
     return g.op(kind(axes=axes, keepdims=int(bool(operation.keepdims))), x)

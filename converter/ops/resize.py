@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, View, keras_layer, operand
 from converter.ops.cast import Where
 from converter.ops.compare import GreaterOrEqual
@@ -90,7 +91,7 @@ class Resize(Op):
             raise Refusal(f"interpolation={kind!r} has no mapping.")
         return g.last(layer, g.op(op, x))
 
-    @keras_layer("Resizing")
+    @keras_layer("Resizing", vet=refusals.float_images)
     @staticmethod
     def resizing(g: Capture, layer: Any, x: Any) -> ir.Value:
         x = g.first(layer, images(g, x))
@@ -155,10 +156,6 @@ def images(g: Capture, x: Any) -> ir.Value:
     """A batch of float images."""
     if not isinstance(x, ir.Value):
         raise Refusal("it is called on a dict of images and labels.", "Call it on the images alone.")
-    if len(g.shape(x)) != 4:
-        raise Refusal("it is called on a single image, not on a batch.", "Give the input a batch axis.")
-    if x.dtype is not None and not x.dtype.is_floating_point():
-        raise Refusal(f"it is called on {x.dtype.name} images.", "Give the input a float dtype, or cast before.")
     return x
 
 
@@ -228,7 +225,7 @@ class CenterCrop(Function):
             x = window(g, x, axis, over(g, minus(g, length, taken), 2), taken)
         return resized(g, x, "linear", self.size)
 
-    @keras_layer("CenterCrop")
+    @keras_layer("CenterCrop", vet=refusals.float_images)
     @staticmethod
     def layer(g: Capture, layer: Any, x: Any) -> ir.Value:
         x = g.first(layer, images(g, x))

@@ -78,7 +78,9 @@ class Normalization(Function):
         x = _floating(g, x)
         used = [g.array(v) for v in (layer.mean, layer.variance)]
         stored = [] if layer.input_mean is not None else [layer.adapt_mean, layer.adapt_variance]
-        if stored and all(np.array_equal(a.ravel(), g.array(v).ravel()) for a, v in zip(used, stored)):
+        kinds = {ir.DataType.from_numpy(g.array(v).dtype) for v in stored}
+        # A mixed policy keeps the statistics in the half that it computes in, beside weights in float32.
+        if kinds == {x.dtype} and all(np.array_equal(a.ravel(), g.array(v).ravel()) for a, v in zip(used, stored)):
             mean, variance = (g.variable(v) for v in stored)
         else:
             mean, variance = (g.constant(a, like=x) for a in used)

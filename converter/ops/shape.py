@@ -7,6 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.base import (
     Capture,
     Dims,
@@ -134,12 +135,10 @@ class Reshape(Op):
         lengths = tuple(n.shape()[i] if d == 0 else d for i, d in enumerate(self.target))
         return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
 
-    @keras_layer("Reshape")
+    @keras_layer("Reshape", vet=refusals.one_unknown_length)
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         wanted = tuple(-1 if d is None else int(d) for d in layer.target_shape)
-        if wanted.count(-1) > 1:
-            raise Refusal(f"target_shape={wanted} has more than one unknown length.")
         known = g.shape(x)[1:]
         if -1 in wanted and None not in known and wanted != (-1,):
             rest = math.prod(d for d in wanted if d != -1)
@@ -264,11 +263,9 @@ class Concat(Op):
         last = self.axis in (-1, len(n.shape()) - 1)
         return Layer("Concatenate", {} if last else {"axis": self.axis}, inputs=n.all())
 
-    @keras_layer("Concatenate")
+    @keras_layer("Concatenate", vet=refusals.one_dtype)
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        if len({x.dtype for x in xs}) > 1:
-            raise Refusal("it concatenates different dtypes.", "Cast them to one dtype before.")
         return g.op(Concat(axis=layer.axis % len(g.shape(xs[0]))), *xs) if len(xs) > 1 else xs[0]
 
     @torch_operation("cat.default", "concat.default")

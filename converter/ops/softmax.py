@@ -58,13 +58,18 @@ class Softmax(Op):
 
     @keras_layer("Softmax")
     @staticmethod
-    def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
+    def layer(g: Capture, layer: Any, x: ir.Value, *, mask: ir.Value | None = None) -> ir.Value:
         rank = len(g.shape(x))
         given = range(rank) if layer.axis is None else layer.axis
         axes = tuple(int(a) for a in given) if not isinstance(given, int) else (given,)
-        if len(axes) == 1:
-            return g.op(Softmax(axis=axes[0]), x)
-        return g.op(SoftmaxOver(axes=tuple(sorted(a % rank for a in axes))), x)
+        op = Softmax(axis=axes[0]) if len(axes) == 1 else SoftmaxOver(axes=tuple(sorted(a % rank for a in axes)))
+        if mask is None:
+            return g.op(op, x)
+        if mask.dtype != ir.DataType.BOOL:
+            mask = g.op(Greater(), mask, g.constant(0.5, like=mask), role="mask")
+        least = -3e4 if x.dtype == ir.DataType.FLOAT16 else -1e9
+        kept = g.op(Where(), mask, x, g.constant(least, like=x), role="masked")
+        return g.op(Where(), mask, g.op(op, kept), g.constant(0.0, like=x), role="kept")
 
     @torch_operation("softmax.int")
     @staticmethod

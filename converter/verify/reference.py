@@ -59,7 +59,8 @@ def ask_source(runner: Runner, sets: Sequence[InputSet], gates: Gates, notes: li
     for each in sets:
         if any(same_arrays(each.arrays, other.arrays) for other in ours.sets):
             continue  # a batch of one, reversed: it adds nothing
-        outputs, why = attempt(functools.partial(runner.answer, run, each.arrays))
+        ask = runner.answer32 if run is runner.run32 else functools.partial(runner.answer, run)
+        outputs, why = attempt(functools.partial(ask, each.arrays))
         if outputs is None:
             notes.append(f"the source does not answer {each.name!r}: {why}")
         else:

@@ -133,10 +133,17 @@ def _session(model: bytes | str, threads: int, folder: Path | None) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or _threads()
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # it takes the cores from whoever works
     if folder is not None:
         options.add_session_config_entry(_FOLDER, str(folder))
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def _threads() -> int:
+    """As many as OMP_NUM_THREADS says, which the other frameworks follow too; 0 leaves it to onnxruntime."""
+    first = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return int(first) if first.isdigit() else 0
 
 
 def _run(session: Any, arrays: Sequence[Array], names: Sequence[str]) -> Outputs:

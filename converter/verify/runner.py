@@ -67,17 +67,27 @@ class Runner:
     policy: str = ""
     dtype: str = "float32"
     note: Callable[[], str] = lambda: ""
+    _asked: list[tuple[Sequence[Array], Outputs]] = field(default_factory=list, repr=False)
 
     def answer(self, run: RunFn, arrays: Sequence[Array], *, double: bool = False) -> Outputs:
         """Run on the source's inputs (floats as float64 where `double`), outputs in the source's order of axes."""
         turned = self.boundary.to_target(arrays)
         return self.boundary.to_source(run([widen(x) for x in turned] if double else turned))
 
+    def answer32(self, arrays: Sequence[Array]) -> Outputs:
+        """The float32 answer; one that `refuses` was given is not computed a second time."""
+        for index, (asked, outputs) in enumerate(self._asked):
+            if asked is arrays:
+                del self._asked[index]
+                return outputs
+        return self.answer(self.run32, arrays)
+
     def refuses(self, arrays: Sequence[Array]) -> str:
         """Why the model has no use for these inputs ('' if it answers): it raises, or an output is empty."""
         outputs, why = attempt(lambda: self.answer(self.run32, arrays))
         if outputs is None:
             return why
+        self._asked.append((arrays, outputs))
         empty = [name for name, array in outputs if array.size == 0]
         return f"output {empty[0]!r} is empty" if empty else ""
 

@@ -43,7 +43,7 @@ PAIRS = {  # the Keras class: the module and class it is compared with
     "ResNet50": ("handwritten_resnet50", "ResNet50"),
     "MobileNetV2": ("handwritten_mobilenetv2", "MobileNetV2"),
 }
-IMPORTS = ("triton", "numpy", "h5py", "torch", "keras", "onnx", "onnx_ir", "onnxruntime", "safetensors.torch", "rich")
+IMPORTS = ("triton", "numpy", "h5py", "torch", "keras", "onnx", "onnx_ir", "onnxruntime", "safetensors.torch")
 
 
 def main() -> None:

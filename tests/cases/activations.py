@@ -7,7 +7,6 @@ from typing import Any
 
 from tests.cases import Case, unary
 
-BOTH = ""
 LINE = ("relu", "relu6", "leaky_relu", "elu", "selu", "celu", "hard_tanh", "hard_sigmoid", "hard_silu", "hard_swish")
 LINE += ("hard_shrink", "soft_shrink", "sparse_plus", "sparse_sigmoid")
 SMOOTH = ("gelu", "silu", "swish", "mish", "softplus", "softsign", "sigmoid", "tanh", "tanh_shrink", "squareplus")

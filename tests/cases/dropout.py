@@ -4,8 +4,6 @@ from typing import Any
 
 from tests.cases import Case, unary
 
-BOTH = ""
-
 
 def behind_conv(case_id: str, shape: tuple[int, ...], layer: Any, dims: int = 2, **conv: Any) -> Case:
     """A row with the layer between two convolutions: no transposition is left."""
@@ -20,8 +18,8 @@ def behind_conv(case_id: str, shape: tuple[int, ...], layer: Any, dims: int = 2,
     return Case(case_id, make, transposes=0 if dims > 1 or conv else 2)
 
 
-def masking(case_id: str, mask_value: Any, shape: tuple[int | None, ...], **options: Any) -> Case:
-    """A row whose input has steps that equal the mask value, and steps that do so in part."""
+def masking(case_id: str, mask_value: Any, shape: tuple[int | None, ...], pooled: bool = False, **options: Any) -> Case:
+    """A row whose input has steps equal to the mask value, and some equal in part; `pooled`: the mean of the others."""
 
     def make(keras: Any) -> Any:
         import numpy as np
@@ -30,14 +28,15 @@ def masking(case_id: str, mask_value: Any, shape: tuple[int | None, ...], **opti
         pattern = np.array([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], "float32")
         value = float(np.asarray(mask_value))
         y = x * pattern + value * (1.0 - pattern)
-        return keras.Model(x, keras.layers.Masking(mask_value)(y))
+        y = keras.layers.Masking(mask_value)(y)
+        return keras.Model(x, keras.layers.GlobalAveragePooling1D()(y) if pooled else y)
 
     return Case(case_id, make, **options)
 
 
 CASES: list[Case] = [
-    unary("dropout", (5,), lambda L: L.Dropout(0.3), one_way=BOTH),
-    unary("dropout_0", (5,), lambda L: L.Dropout(0.0), one_way=BOTH),
+    unary("dropout", (5,), lambda L: L.Dropout(0.3)),
+    unary("dropout_0", (5,), lambda L: L.Dropout(0.0)),
     unary("dropout_1", (5,), lambda L: L.Dropout(1.0)),
     unary("dropout_seed", (5, 3), lambda L: L.Dropout(0.5, seed=7)),
     unary("dropout_noise_shape", (5, 3), lambda L: L.Dropout(0.5, noise_shape=(None, 1, None))),
@@ -65,6 +64,7 @@ CASES: list[Case] = [
     unary("activity_regularization", (5, 3), lambda L: L.ActivityRegularization(l1=0.1, l2=0.2)),
     masking("masking", 0.0, (4, 3)),
     masking("masking_value", -0.1, (4, 3)),
+    masking("masking_pooled", 0.0, (4, 3), pooled=True),
     masking("masking_integer", 2, (4, 3)),
     masking("masking_rank4", 0.5, (5, 4, 3)),
     masking("masking_unknown", 0.5, (None, 4, 3)),

@@ -6,8 +6,6 @@ from typing import Any
 
 from tests.cases import Case, unary
 
-BOTH = ""
-
 
 def einsum(case_id: str, shape: tuple[int | None, ...], equation: str, out: Any, **settings: Any) -> Case:
     """One EinsumDense."""
@@ -22,9 +20,9 @@ def einsum_of_conv(keras: Any) -> Any:
 
 
 CASES: list[Case] = [
-    unary("dense", (7,), lambda L: L.Dense(5), one_way=BOTH),
-    unary("dense_no_bias", (7,), lambda L: L.Dense(5, use_bias=False), one_way=BOTH),
-    unary("dense_relu", (7,), lambda L: L.Dense(5, activation="relu"), one_way=BOTH),
+    unary("dense", (7,), lambda L: L.Dense(5)),
+    unary("dense_no_bias", (7,), lambda L: L.Dense(5, use_bias=False)),
+    unary("dense_relu", (7,), lambda L: L.Dense(5, activation="relu")),
     unary("dense_rank3", (4, 7), lambda L: L.Dense(5)),
     unary("dense_rank3_no_bias", (4, 7), lambda L: L.Dense(5, use_bias=False)),
     unary("dense_rank4", (4, 3, 7), lambda L: L.Dense(5)),

@@ -7,7 +7,6 @@ from typing import Any
 
 from tests.cases import Case, unary
 
-BOTH = ""
 SHAPES = {2: (6,), 3: (5, 6), 4: (4, 5, 6), 5: (3, 4, 5, 6)}
 FLAGS = [{"center": c, "scale": s} for c in (True, False) for s in (True, False)]
 
@@ -109,7 +108,7 @@ def layer_scale(keras: Any) -> Any:
 MEAN, VARIANCE = [0.5, -1.25, 2.0], [0.25, 4.0, 1.5]
 
 CASES: list[Case] = [
-    unary("batchnorm", (7,), lambda L: L.BatchNormalization(), one_way=BOTH),
+    unary("batchnorm", (7,), lambda L: L.BatchNormalization()),
     *(
         unary(f"batchnorm_rank{r}_axis{a}", s, lambda L, a=a: L.BatchNormalization(axis=a))
         for r, s in SHAPES.items()

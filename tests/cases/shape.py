@@ -5,8 +5,6 @@ from typing import Any
 
 from tests.cases import Case, unary
 
-BOTH = ""
-
 
 def sliced(
     case_id: str, function: Callable[[Any], Any], shape: tuple[int | None, ...] = (5, 4, 3), **options: Any

@@ -1,0 +1,83 @@
+"""What to use in the place of what has no mapping: the nearest thing that converts, by the name of what is refused.
+
+Names are those of Keras's layers, operations and activations, and of PyTorch's operations ('stack.default').
+"""
+
+from __future__ import annotations
+
+GENERAL = "Replace it by layers that have a mapping; `kconvert support` lists them."
+TRAINING = "it is called with training=True, which holds at inference too."
+NO_TRAINING = "Call it without training=True."
+QUANTISED = "its weights are quantised, or have LoRA weights beside them."
+PLAIN = "Save the model before it is quantised, with its LoRA weights merged."
+
+KERAS: dict[str, str] = {
+    # keras.ops, where a layer does the same
+    "Concatenate": "Use layers.Concatenate(axis=...)([a, b]).",
+    "Hstack": "Use layers.Concatenate(axis=1)([a, b]).",
+    "Reshape": "Use layers.Reshape(lengths without the batch)(x).",
+    "Ravel": "Use layers.Flatten()(x), which keeps the batch axis.",
+    "Transpose": "Use layers.Permute(axes, counted from 1 behind the batch)(x).",
+    "Swapaxes": "Use layers.Permute(axes, counted from 1 behind the batch)(x).",
+    "Moveaxis": "Use layers.Permute(axes, counted from 1 behind the batch)(x).",
+    "Matmul": "Use layers.Dot(axes=(2, 1))([a, b]) for two tensors, layers.Dense for a tensor and a weight.",
+    "Einsum": "Use layers.Dot(axes=...)([a, b]) for two tensors, layers.EinsumDense for a tensor and a weight.",
+    "Dot": "Use layers.Dot(axes=...)([a, b]).",
+    "Repeat": "Use layers.UpSampling1D(size)(x), which repeats steps, or layers.RepeatVector(n)(x).",
+    "Normalize": "Use layers.UnitNormalization(axis=...)(x).",
+    "Reciprocal": "Use 1.0 / x.",
+    "Split": "Take the parts by slices: x[:, :4], x[:, 4:].",
+    "Take": "Take the part by a slice or an index: x[:, 0].",
+    "Resize": "Use layers.Resizing(height, width)(x).",
+    "MaxPool": "Use layers.MaxPooling1D, 2D or 3D.",
+    "AveragePool": "Use layers.AveragePooling1D, 2D or 3D.",
+    "Softmax": "Use layers.Softmax(axis=...)(x).",
+    "LogSoftmax": 'Use layers.Activation("log_softmax")(x).',
+    "Elu": "Use layers.ELU(alpha=...)(x).",
+    "LeakyRelu": "Use layers.LeakyReLU(negative_slope=...)(x).",
+    "Gelu": 'Use layers.Activation("gelu")(x), which is the exact one.',
+    "Celu": 'Use layers.Activation("celu")(x).',
+    "Glu": 'Use layers.Activation("glu")(x).',
+    "HardShrink": 'Use layers.Activation("hard_shrink")(x).',
+    "SoftShrink": 'Use layers.Activation("soft_shrink")(x).',
+    "TanhShrink": 'Use layers.Activation("tanh_shrink")(x).',
+    "Squareplus": 'Use layers.Activation("squareplus")(x).',
+    "SparsePlus": 'Use layers.Activation("sparse_plus")(x).',
+    "SparseSigmoid": 'Use layers.Activation("sparse_sigmoid")(x).',
+    "Sparsemax": 'Use layers.Activation("sparsemax")(x).',
+    "Threshold": "Use layers.ReLU(threshold=...)(x), which gives 0 below the threshold.",
+    "Exp": 'Use layers.Activation("exponential")(x).',
+    # layers
+    "Lambda": "Write its formula in the functional model: `x * 2.0 + 1.0`, keras.ops, layers. Code is never run.",
+    "TimeDistributed": "layers.Dense and activations act on every step by themselves: leave TimeDistributed out.",
+    "Attention": "Write it as layers.Dot(axes=2), layers.Softmax and layers.Dot(axes=(2, 1)).",
+}
+
+TORCH: dict[str, str] = {
+    "stack.default": "Use torch.cat([a.unsqueeze(1), b.unsqueeze(1)], 1).",
+    "hstack.default": "Use torch.cat([a, b], 1).",
+    "concatenate.default": "Use torch.cat.",
+    "matmul.default": "Use nn.Linear for a tensor and a weight.",
+    "mm.default": "Use nn.Linear for a tensor and a weight.",
+    "addmm.default": "Use nn.Linear for a tensor and a weight.",
+    "einsum.default": "Use nn.Linear for a tensor and a weight.",
+    "square.default": "Use x * x.",
+    "pow.Tensor_Scalar": "Use x * x for the square.",
+    "movedim.int": "Use x.permute(...).",
+    "swapaxes.default": "Use x.transpose(a, b).",
+    "multiply.Tensor": "Use a * b.",
+    "subtract.Tensor": "Use a - b.",
+    "rrelu.default": "Use nn.LeakyReLU(slope), which is what it does at inference.",
+    "clamp_min.default": "Use x.clamp(min=...).",
+    "max_pool2d_with_indices.default": "Use nn.MaxPool2d without return_indices.",
+}
+
+
+def of(name: str) -> str:
+    """What to do about a Keras class or activation without a mapping."""
+    return KERAS.get(name, GENERAL)
+
+
+def of_torch(name: str) -> str:
+    """What to do about a PyTorch operation without a mapping."""
+    return TORCH.get(name, "Replace it by operations that have a mapping; `kconvert support --torch` lists them.")

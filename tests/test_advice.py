@@ -1,0 +1,158 @@
+"""Advice, followed: for every entry of the table, what is refused gets the advice, and what it advises converts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import converter
+from converter import advice
+from converter.errors import Unsupported
+
+L, K = keras.layers, keras.ops
+Build = Callable[[Any], Any]
+SEQUENCE, IMAGE = (4, 6), (4, 6, 3)
+
+KERAS: dict[str, tuple[Build, Build, tuple[int, ...]]] = {
+    "Concatenate": (lambda x: K.concatenate([x, x], 1), lambda x: L.Concatenate(axis=1)([x, x]), SEQUENCE),
+    "Hstack": (lambda x: K.hstack([x, x]), lambda x: L.Concatenate(axis=1)([x, x]), SEQUENCE),
+    "Reshape": (lambda x: K.reshape(x, (-1, 24)), lambda x: L.Reshape((24,))(x), SEQUENCE),
+    "Ravel": (lambda x: K.ravel(x), lambda x: L.Flatten()(x), SEQUENCE),
+    "Transpose": (lambda x: K.transpose(x, (0, 2, 1)), lambda x: L.Permute((2, 1))(x), SEQUENCE),
+    "Swapaxes": (lambda x: K.swapaxes(x, 1, 2), lambda x: L.Permute((2, 1))(x), SEQUENCE),
+    "Moveaxis": (lambda x: K.moveaxis(x, 1, 2), lambda x: L.Permute((2, 1))(x), SEQUENCE),
+    "Matmul": (lambda x: K.matmul(x[:, :, :4], x), lambda x: L.Dot(axes=(2, 1))([x[:, :, :4], x]), SEQUENCE),
+    "Einsum": (lambda x: K.einsum("nij,nkj->nik", x, x), lambda x: L.Dot(axes=(2, 2))([x, x]), SEQUENCE),
+    "Dot": (lambda x: K.dot(x, np.ones((6, 2), "float32")), lambda x: L.Dot(axes=(2, 2))([x, x]), SEQUENCE),
+    "Repeat": (lambda x: K.repeat(x, 2, axis=1), lambda x: L.UpSampling1D(2)(x), SEQUENCE),
+    "Normalize": (lambda x: K.normalize(x, axis=-1), lambda x: L.UnitNormalization(axis=-1)(x), SEQUENCE),
+    "Reciprocal": (lambda x: K.reciprocal(x), lambda x: 1.0 / x, SEQUENCE),
+    "Split": (lambda x: K.split(x, 2, axis=1)[0], lambda x: x[:, :2], SEQUENCE),
+    "Take": (lambda x: K.take(x, 1, axis=1), lambda x: x[:, 1], SEQUENCE),
+    "Resize": (lambda x: K.image.resize(x, (8, 8)), lambda x: L.Resizing(8, 8)(x), IMAGE),
+    "MaxPool": (lambda x: K.max_pool(x, 2), lambda x: L.MaxPooling2D(2)(x), IMAGE),
+    "AveragePool": (lambda x: K.average_pool(x, 2), lambda x: L.AveragePooling2D(2)(x), IMAGE),
+    "Softmax": (lambda x: K.softmax(x, 1), lambda x: L.Softmax(1)(x), SEQUENCE),
+    "LogSoftmax": (lambda x: K.log_softmax(x), lambda x: L.Activation("log_softmax")(x), SEQUENCE),
+    "Elu": (lambda x: K.elu(x), lambda x: L.ELU()(x), SEQUENCE),
+    "LeakyRelu": (lambda x: K.leaky_relu(x), lambda x: L.LeakyReLU(negative_slope=0.2)(x), SEQUENCE),
+    "Gelu": (lambda x: K.gelu(x, approximate=False), lambda x: L.Activation("gelu")(x), SEQUENCE),
+    "Celu": (lambda x: K.celu(x), lambda x: L.Activation("celu")(x), SEQUENCE),
+    "Glu": (lambda x: K.glu(x), lambda x: L.Activation("glu")(x), SEQUENCE),
+    "HardShrink": (lambda x: K.hard_shrink(x), lambda x: L.Activation("hard_shrink")(x), SEQUENCE),
+    "SoftShrink": (lambda x: K.soft_shrink(x), lambda x: L.Activation("soft_shrink")(x), SEQUENCE),
+    "TanhShrink": (lambda x: K.tanh_shrink(x), lambda x: L.Activation("tanh_shrink")(x), SEQUENCE),
+    "Squareplus": (lambda x: K.squareplus(x), lambda x: L.Activation("squareplus")(x), SEQUENCE),
+    "SparsePlus": (lambda x: K.sparse_plus(x), lambda x: L.Activation("sparse_plus")(x), SEQUENCE),
+    "SparseSigmoid": (lambda x: K.sparse_sigmoid(x), lambda x: L.Activation("sparse_sigmoid")(x), SEQUENCE),
+    "Sparsemax": (lambda x: K.sparsemax(x), lambda x: L.Activation("sparsemax")(x), SEQUENCE),
+    "Threshold": (lambda x: K.threshold(x, 0.5, 0.0), lambda x: L.ReLU(threshold=0.5)(x), SEQUENCE),
+    "Exp": (lambda x: K.exp(x), lambda x: L.Activation("exponential")(x), SEQUENCE),
+    "Lambda": (lambda x: L.Lambda(lambda t: t * 2.0 + 1.0)(x), lambda x: x * 2.0 + 1.0, SEQUENCE),
+    "TimeDistributed": (lambda x: L.TimeDistributed(L.Dense(3))(x), lambda x: L.Dense(3)(x), SEQUENCE),
+    "Attention": (
+        lambda x: L.Attention()([x, x]),
+        lambda x: L.Dot(axes=(2, 1))([L.Softmax()(L.Dot(axes=2)([x, x])), x]),
+        SEQUENCE,
+    ),
+}
+"""What is refused -> a model with it, and one that follows the advice and answers the same, and their input."""
+
+UNLIKE = {"Ravel", "Dot"}
+"""Advice that asks for another model: ravel mixes the batch, a weight of ops.dot is no variable."""
+
+
+def of_keras(build: Build, shape: tuple[int, ...]) -> Any:
+    x = keras.Input(shape, name="x")
+    return keras.Model(x, build(x))
+
+
+@pytest.mark.parametrize("name", advice.KERAS)
+def test_keras(name: str) -> None:
+    refused, followed, shape = KERAS[name]
+    source, other = of_keras(refused, shape), of_keras(followed, shape)
+    with pytest.raises(Unsupported) as caught:
+        converter.convert(source, "torch", verify=False)
+    assert [item.todo for item in caught.value.items] == [advice.KERAS[name]]
+    other.set_weights(source.get_weights())
+    made = converter.convert(other, "torch", layout="source", verify=False).model
+    value = np.random.default_rng(0).normal(size=(2, *shape)).astype("float32")
+    with torch.no_grad():
+        found = made(torch.from_numpy(value)).numpy()
+    for model in [other] if name in UNLIKE else [other, source]:
+        wanted = keras.ops.convert_to_numpy(model(value, training=False))
+        assert found.shape == wanted.shape
+        assert np.allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+class Fn(nn.Module):
+    """A function of the input, and of a layer."""
+
+    def __init__(self, function: Callable[[nn.Linear, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.fc = nn.Linear(4, 4, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.function(self.fc, x)
+
+
+Function = Callable[[nn.Linear, Tensor], Tensor]
+TORCH: dict[str, tuple[Function, Function, tuple[int, ...]]] = {
+    "stack.default": (
+        lambda m, x: torch.stack([x, m(x)], 1),
+        lambda m, x: torch.cat([x.unsqueeze(1), m(x).unsqueeze(1)], 1),
+        (2, 4),
+    ),
+    "hstack.default": (lambda m, x: torch.hstack([x, m(x)]), lambda m, x: torch.cat([x, m(x)], 1), (2, 4)),
+    "concatenate.default": (
+        lambda m, x: torch.concatenate([x, m(x)], 1),
+        lambda m, x: torch.cat([x, m(x)], 1),
+        (2, 4),
+    ),
+    "matmul.default": (lambda m, x: x @ m.weight, lambda m, x: m(x), (2, 4)),
+    "mm.default": (lambda m, x: torch.mm(x, m.weight), lambda m, x: m(x), (2, 4)),
+    "addmm.default": (lambda m, x: torch.addmm(x, x, m.weight), lambda m, x: m(x) + x, (2, 4)),
+    "einsum.default": (lambda m, x: torch.einsum("ni,oi->no", x, m.weight), lambda m, x: m(x), (2, 4)),
+    "square.default": (lambda m, x: torch.square(x), lambda m, x: x * x, (2, 4)),
+    "pow.Tensor_Scalar": (lambda m, x: x**2, lambda m, x: x * x, (2, 4)),
+    "movedim.int": (lambda m, x: x.movedim(1, 2), lambda m, x: x.permute(0, 2, 1), (2, 3, 4)),
+    "swapaxes.default": (lambda m, x: x.swapaxes(1, 2), lambda m, x: x.transpose(1, 2), (2, 3, 4)),
+    "multiply.Tensor": (lambda m, x: torch.multiply(x, m(x)), lambda m, x: x * m(x), (2, 4)),
+    "subtract.Tensor": (lambda m, x: torch.subtract(x, m(x)), lambda m, x: x - m(x), (2, 4)),
+    "rrelu.default": (lambda m, x: F.rrelu(x), lambda m, x: F.leaky_relu(x, (1 / 8 + 1 / 3) / 2), (2, 4)),
+    "clamp_min.default": (lambda m, x: x.clamp_min(0.0), lambda m, x: x.clamp(min=0.0), (2, 4)),
+    "max_pool2d_with_indices.default": (
+        lambda m, x: F.max_pool2d(x, 2, return_indices=True)[0],
+        lambda m, x: F.max_pool2d(x, 2),
+        (2, 3, 4, 6),
+    ),
+}
+WEIGHTED = {"matmul.default", "mm.default", "addmm.default"}
+"""Advice whose weight is the transposed one."""
+
+
+@pytest.mark.parametrize("name", advice.TORCH)
+def test_torch(name: str) -> None:
+    refused, followed, shape = TORCH[name]
+    source, other = Fn(refused).eval(), Fn(followed).eval()
+    example = (torch.randn(shape),)
+    with pytest.raises(Unsupported) as caught:
+        converter.convert(source, "keras", example_inputs=example, verify=False)
+    assert [(item.what, item.todo) for item in caught.value.items] == [(name, advice.TORCH[name])]
+    weight = source.fc.weight.detach()
+    other.fc.weight = nn.Parameter(weight.T.contiguous() if name in WEIGHTED else weight.clone())
+    with torch.no_grad():
+        assert torch.allclose(source(*example), other(*example), atol=1e-6)
+    made = converter.convert(other, "keras", example_inputs=example, layout="source", verify=False).model
+    with torch.no_grad():
+        wanted = other(*example).numpy()
+    found = keras.ops.convert_to_numpy(made(example[0].numpy(), training=False))
+    assert np.allclose(found, wanted, rtol=1e-4, atol=1e-6)

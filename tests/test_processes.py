@@ -1,0 +1,119 @@
+"""The command's own processes: the judge as a copy of it, threads that sleep, frameworks that nobody needs left out."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from converter import frameworks
+
+ROOT = Path(__file__).parent.parent
+FIXTURES = ROOT / "fixtures"
+
+FORKED = """
+import os, time
+import numpy as np
+from converter.errors import BadInput
+from converter.frameworks import can_fork
+from converter.verify.runner import NoFloat64
+from converter.verify.worker import Worker, WorkerFailed
+
+assert can_fork()
+with Worker("judge_factory:doubler", env={"KERAS_BACKEND": "numpy"}, fork=True) as worker:
+    assert worker.ready()["backend"] == "numpy"
+    assert os.environ.get("KERAS_BACKEND") != "numpy"
+    x = np.arange(4, dtype=np.float32)
+    assert np.array_equal(dict(worker.run32([x]))["y"], 2 * x)
+    try:
+        worker.run64([np.zeros(1)])
+    except NoFloat64 as error:
+        assert "cast in the way" in str(error)
+    else:
+        raise AssertionError("no float64 expected")
+    folder = worker._folder
+worker.close()
+assert not folder.exists()
+for factory, kwargs, kind, words in (
+    ("refuses", {"path": "x.h5"}, BadInput, "x.h5 is no model"),
+    ("breaks", {}, WorkerFailed, "ZeroDivisionError: oops"),
+    ("dies", {}, WorkerFailed, "status 9"),
+):
+    with Worker(f"judge_factory:{factory}", kwargs, fork=True) as worker:
+        try:
+            worker.ready()
+        except kind as error:
+            assert words in str(error), error
+        else:
+            raise AssertionError(factory)
+start = time.monotonic()
+with Worker("judge_factory:hangs", timeout=1.0, fork=True) as worker:
+    try:
+        worker.ready()
+    except WorkerFailed as error:
+        assert "within 1 s" in str(error)
+assert time.monotonic() - start < 10
+try:
+    os.waitpid(-1, os.WNOHANG)
+except ChildProcessError:
+    print("no child is left")
+"""
+
+
+def run(code: str, *arguments: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), **env}
+    for name in ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OPENBLAS_NUM_THREADS"):
+        environment.pop(name, None)
+    environment |= env
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        cwd=cwd,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the reference is always a process of its own")
+def test_a_forked_reference_answers_fails_and_ends_as_a_spawned_one(tmp_path: Path) -> None:
+    done = run(FORKED, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "no child is left"
+
+
+LEFT_OUT = """
+import os, sys, threading
+from converter.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    assert not stop.code, stop.code
+loaded = {"tensorflow", "jax", "sklearn"} & {n for n, m in sys.modules.items() if m is not None}
+print("loaded", sorted(loaded), "OMP", os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
+"""
+
+
+def test_the_command_sleeps_while_it_waits_and_imports_what_it_needs(tmp_path: Path) -> None:
+    command = (FIXTURES / "digits_cnn.keras", "--to", "torch", "-v")
+    done = run(LEFT_OUT, *command, cwd=tmp_path, KERAS_BACKEND="torch")
+    assert done.returncode == 0, done.stderr
+    *screen, last = done.stdout.strip().splitlines()
+    half = max(1, frameworks.cores() // 2)
+    assert last == f"loaded [] OMP {half} PASSIVE"
+    assert any(line.startswith("threads") and f"{half} a process" in line for line in screen)
+    done = run(LEFT_OUT, *command, "--force", cwd=tmp_path, KERAS_BACKEND="torch", OMP_NUM_THREADS="3")
+    assert done.stdout.strip().splitlines()[-1] == "loaded [] OMP 3 PASSIVE"
+
+
+def test_a_device_that_torch_does_not_find_is_a_usage_error() -> None:
+    import torch
+
+    from converter.errors import UsageError
+
+    with pytest.raises(UsageError, match="torch finds"):
+        frameworks.check_device(f"cuda:{torch.cuda.device_count()}")
+    frameworks.check_device("cpu")

@@ -1,0 +1,228 @@
+"""Refusals: of files before any framework is imported, as of live models; the real cause; advice that works."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+import converter
+from converter.errors import Unsupported
+from converter.rows import preview
+
+ROOT = Path(__file__).parent.parent
+L = keras.layers
+
+
+@keras.saving.register_keras_serializable(package="refusals")
+class Scale(keras.layers.Layer):
+    """A layer of the user's own."""
+
+    def call(self, x: Any) -> Any:
+        return x * 2.0
+
+
+def own(x: Any) -> Any:
+    """An activation of the user's own."""
+    return x + 1.0
+
+
+def functional(shape: tuple[int | None, ...], build: Callable[[Any], Any], dtype: str = "float32") -> Callable[[], Any]:
+    def make() -> Any:
+        x = keras.Input(shape, dtype=dtype, name="x")
+        return keras.Model(x, build(x))
+
+    return make
+
+
+def nested() -> Any:
+    a = keras.Input((4, 3))
+    inner = keras.Model(a, L.LSTM(3, return_sequences=True, name="rnn")(L.Dense(3, name="in")(a)), name="inner")
+    x = keras.Input((4, 3), name="x")
+    y = inner(L.Masking(name="mk")(x))
+    return keras.Model(x, L.GlobalAveragePooling1D(name="pool")(y))
+
+
+def sequential() -> Any:
+    ids = keras.Input((5,), dtype="int32")
+    return keras.Sequential(
+        [ids, L.Embedding(9, 4, mask_zero=True, name="emb"), L.GRU(3, name="gru"), L.Dense(2, activation=own, name="d")]
+    )
+
+
+def quantised() -> Any:
+    model = keras.Sequential([keras.Input((8,)), L.Dense(8, name="a"), L.Dense(4, name="b"), Scale(name="s")])
+    model.layers[0].quantize("int8")
+    model.layers[1].enable_lora(2)
+    return model
+
+
+def masked(x: Any) -> Any:
+    y = L.Embedding(9, 4, mask_zero=True, name="emb")(x)
+    y = L.BatchNormalization(name="bn")(L.Dropout(0.1, name="drop")(y))
+    y = L.Softmax(axis=1, name="soft")(L.Maximum(name="max")([y, L.Dense(4, name="d")(y)]))
+    return L.TimeDistributed(L.Dense(3), name="td")(y)
+
+
+BAD: dict[str, Callable[[], Any]] = {
+    "classes": functional((4, 3), lambda x: L.Bidirectional(L.LSTM(2), name="bi")(Scale(name="s")(x))),
+    "lambda": functional((4,), lambda x: L.Lambda(lambda t: t * 2, name="la")(L.Dense(3, activation=own, name="d")(x))),
+    "class_and_option": functional((4, 3), lambda x: Scale(name="s")(L.Reshape((-1, 12), name="r")(x))),
+    "options": functional(
+        (4, 3),
+        lambda x: L.Add(name="mix")(
+            [L.RMSNormalization(axis=1, name="rms")(x), L.Dropout(0.2, noise_shape=(2, None), name="n")(x)]
+        ),
+    ),
+    "statistics": functional((6,), lambda x: Scale(name="s")(L.GroupNormalization(6, name="g")(x))),
+    "images": functional((8, 8, 3), lambda x: L.RandomCrop(4, 4, name="c")(L.Resizing(8, 8, name="r")(x)), "uint8"),
+    "single_image": functional((8, 3), lambda x: Scale(name="s")(L.CenterCrop(2, 2, name="c")(x))),
+    "dtypes": functional(
+        (5,),
+        lambda x: L.Concatenate(name="c")([L.Add(name="a")([x, keras.ops.cast(x, "int64")]), x]),
+        "int32",
+    ),
+    "operations": functional(
+        (4, 3),
+        lambda x: keras.ops.squeeze(keras.ops.reshape(keras.ops.mean(x, axis=0, keepdims=True), (-1, 4, 3)))
+        + keras.ops.sum(x[..., ::-1], axis=-3),
+    ),
+    "more_operations": functional(
+        (4, 3),
+        lambda x: keras.ops.concatenate([keras.ops.pad(x, ((1, 0), (0, 0), (0, 0)), mode="reflect"), x], axis=1),
+    ),
+    "training": functional((4,), lambda x: Scale(name="s")(L.Dropout(0.5, name="drop")(x, training=True))),
+    "wrapped": functional(
+        (6, 6, 3), lambda x: L.SpectralNormalization(L.Conv2D(2, 2, activation=own), name="sn")(x)
+    ),
+    "activation_layer": functional((4,), lambda x: L.Dense(3, activation=Scale(name="act"), name="d")(x)),
+    "mask": functional((5,), masked, "int32"),
+    "mask_own": functional(
+        (5, 3),
+        lambda x: L.GlobalAveragePooling1D(name="pool")(x, mask=keras.ops.any(keras.ops.greater(x, 0), axis=-1)),
+    ),
+    "masking": functional((4, 3), lambda x: L.LSTM(2, name="l")(L.Masking(name="mk")(x))),
+    "nested": nested,
+    "sequential": sequential,
+    "quantised": quantised,
+}
+
+
+def refused(model: Any) -> set[tuple[str, str]]:
+    with pytest.raises(Unsupported) as caught:
+        converter.convert(model, "torch", verify=False)
+    for item in caught.value.items:
+        assert item.why
+    return {(item.where, item.what) for item in caught.value.items}
+
+
+def alike(made: Any, source: Any, *arrays: Any) -> bool:
+    """Whether a PyTorch module answers as its Keras source."""
+    import torch
+
+    with torch.no_grad():
+        found = made(*map(torch.from_numpy, arrays)).numpy()
+    wanted = keras.ops.convert_to_numpy(source(arrays[0] if len(arrays) == 1 else list(arrays), training=False))
+    return found.shape == wanted.shape and bool(np.allclose(found, wanted, rtol=1e-5, atol=1e-6))
+
+
+@pytest.mark.filterwarnings("ignore:.*destroy the mask information")
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+@pytest.mark.parametrize("name", BAD)
+def test_files_are_refused_as_live_models_are(tmp_path: Path, name: str, ending: str) -> None:
+    model = BAD[name]()
+    path = tmp_path / f"m.{ending}"
+    model.save(path)
+    live = refused(model)
+    assert live
+    with pytest.raises(Unsupported) as caught:
+        preview(path)
+    assert {(item.where, item.what) for item in caught.value.items} == live, str(caught.value)
+    assert refused(path) == live
+
+
+def test_reasons_name_the_cause(tmp_path: Path) -> None:
+    """Not the operations that Keras derives from a mask, and not the layer around the one that is refused."""
+    BAD["mask"]().save(tmp_path / "m.keras")
+    with pytest.raises(Unsupported) as caught:
+        converter.convert(tmp_path / "m.keras", "torch")
+    first = next(item for item in caught.value.items if item.where == "emb")
+    assert "mask_zero=True" in first.why
+    assert "'max' (Maximum) and 2 more" in first.why
+    assert "NotEqual" not in str(caught.value)
+    assert {item.where for item in caught.value.items} == {"emb", "td"}
+
+
+@pytest.mark.filterwarnings("ignore:.*destroy the mask information")
+def test_mask_that_nothing_reads_is_no_refusal(tmp_path: Path) -> None:
+    """Keras derives a NotEqual for BatchNormalization too, which reads its mask while training only."""
+
+    def build(x: Any) -> Any:
+        y = L.BatchNormalization(name="bn")(L.Embedding(9, 4, mask_zero=True, name="emb")(x))
+        return L.Flatten()(L.Conv1D(3, 2)(y))
+
+    model = functional((5,), build, "int32")()
+    ids = np.array([[1, 2, 0, 4, 0]], "int32")
+    for name in ("m.keras", "m.h5"):
+        model.save(tmp_path / name)
+        assert alike(converter.convert(tmp_path / name, "torch", verify=False).model, model, ids)
+
+
+def test_preview_tells_the_model(tmp_path: Path) -> None:
+    a, b = keras.Input((4, 3), name="b"), keras.Input((None,), dtype="int32", name="a")
+    y = L.Add(name="sum")([L.Dense(3, name="d", dtype="mixed_float16")(a), L.Embedding(9, 3, name="e")(b)])
+    keras.Model({"b": a, "a": b}, [y, L.Flatten(name="f")(a)]).save(tmp_path / "m.keras")
+    found = preview(tmp_path / "m.keras")
+    assert found.inputs == [("a", (None, None), "int32"), ("b", (None, 4, 3), "float32")]
+    assert found.outputs == ["sum", "f"]
+    assert found.policies == ["float32", "mixed_float16"]
+    assert found.keras_version == keras.__version__
+    keras.Sequential([keras.Input((4,), name="x"), L.Dense(2, name="d")]).save(tmp_path / "s.h5")
+    found = preview(tmp_path / "s.h5")
+    assert (found.inputs, found.outputs, found.format) == ([("x", (None, 4), "float32")], ["d"], "h5")
+
+
+def test_operations_in_h5_of_keras3(tmp_path: Path) -> None:
+    """Such a file does not say that Add is the operation, whose axes align at the end, and not the layer."""
+    x = keras.Input((4, 3), name="x")
+    made = keras.ops.mean(x * np.arange(3, dtype="float32") + x[:, :, :1], axis=1)
+    model = keras.Model(x, made)
+    model.save(tmp_path / "o.h5")
+    value = np.random.default_rng(0).normal(size=(2, 4, 3)).astype("float32")
+    assert alike(converter.convert(tmp_path / "o.h5", "torch", verify=False).model, model, value)
+
+
+WATCHED = """
+import sys, time
+from converter.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    print(sorted({"torch", "keras", "tensorflow", "onnxruntime"} & set(sys.modules)), time.process_time())
+"""
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_refusal_imports_no_framework(tmp_path: Path, ending: str) -> None:
+    """Everything is listed for not much more than the imports of what reads a file, and no process is started."""
+    path = tmp_path / f"m.{ending}"
+    BAD["sequential"]().save(path)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-c", WATCHED, str(path), "--to", "torch"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 3, done.stderr
+    loaded, seconds = done.stdout.strip().rsplit(" ", 1)
+    assert loaded == "[]"
+    least = "import click, h5py, onnx_ir, time; print(time.process_time())"
+    alone = subprocess.run([sys.executable, "-c", least], env=env, capture_output=True, text=True, timeout=60)
+    assert float(seconds) < 2.5 * float(alone.stdout)
+    for word in ("'emb'", "GRU 'gru'", "Dense 'd'"):
+        assert word in done.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
