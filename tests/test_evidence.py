@@ -545,3 +545,16 @@ def test_boundary_turns_taps() -> None:
     turned = dict(boundary.to_source([("a", array), ("b", array), ("tap:1:softmax", array)]))
     assert turned["a"].shape == (2, 3, 4, 5)
     assert turned["b"].shape == turned["tap:1:softmax"].shape == (2, 4, 5, 3)
+
+
+def test_advice_fits_the_target() -> None:
+    """PyTorch's losses are no business of who converts to Keras or ONNX."""
+    from converter import proof
+    from converter.capture import from_keras
+    from converter.sources import Source
+
+    model = keras.Sequential([keras.Input((8,)), L.Dense(3, activation="softmax")])
+    graph = from_keras.capture(model).graph.graph
+    source = Source("keras", model, "net")
+    assert "cross_entropy" in proof.warnings_of(graph, source, [])[0]
+    assert [proof.warnings_of(graph, source, [], target) for target in ("keras", "onnx")] == [[], []]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from converter.verify.inputs import InputSpec, make_inputs
 from converter.verify.judge import judge
 from converter.verify.run_keras import keras_runner, policies, rebuild
 from converter.verify.run_torch import torch_runner
+from converter.verify.runner import Boundary
 from converter.verify.verdict import Gates
 from converter.verify.worker import Worker
 
@@ -148,6 +150,26 @@ def test_half_precision_is_judged_against_its_own_rounding(dtype: str) -> None:
     assert rows["torch", "float64"].passed
     assert f"own rounding in {dtype}" in rows["torch", dtype].note
     assert not judge(keras_runner(model), [torch_runner(Half("rows"))], make_inputs([SPEC])).passed
+
+
+def test_float64_stays_and_its_own_run_is_told_apart_from_the_proof() -> None:
+    """Keras on torch computes BatchNormalization in float32 whatever its dtype: said, and no fault of the target."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(64, 3)).double()
+    made = converter.convert(net, "keras", example_inputs=(torch.randn(2, 3, 6, 6).double(),))
+    assert made.report.passed, made.report
+    assert made.report.proof
+    rows = {(rung["name"], rung["precision"]): rung for rung in made.report.rungs}
+    assert max(each["max_rel"] for each in rows["keras", "float64"]["outputs"]) < 1e-12
+    assert "partly in float32" in rows["keras", "float64 as it is"]["note"]
+    assert any("float32 clone" in note for note in made.report.notes)
+    right = copy.deepcopy(net)
+    with torch.no_grad():
+        net[3].weight[[0, 1]] = net[3].weight[[1, 0]]
+    sets = make_inputs([InputSpec("x", (None, 3, 6, 6), "float64")])
+    boundary = Boundary(inputs=((0, 2, 3, 1),))
+    assert judge(torch_runner(right), [keras_runner(made.model, boundary=boundary)], sets).passed
+    assert not judge(torch_runner(net), [keras_runner(made.model, boundary=boundary)], sets).passed
 
 
 def test_a_mixed_file_in_the_reference_process(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from .inputs import InputSet
 from .reference import Reference, ask_source
-from .rungs import judge_hop, own_error, within
+from .rungs import as_it_is, judge_hop, own_error, within
 from .runner import Runner
 from .search import movement
 from .taps import labels_of
@@ -43,7 +43,7 @@ def judge(
         verdict.sensitivity = movement(ours.sets, ours.double or ours.single)
         _release(source)
         note = ours.why if ours.double is None or ours.straight is False else ""
-        verdict.rungs.append(own_error(ours, ours.single, "float32" if ours.half else source.dtype, note))
+        verdict.rungs.append(own_error(ours, ours.single, "float32" if ours.half else as_it_is(source.dtype), note))
         if ours.half:
             verdict.rungs.append(own_error(ours, ours.half, _mixed(source), "the source as it is, not judged"))
         before = len(verdict.rungs)
