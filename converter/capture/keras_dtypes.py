@@ -14,7 +14,7 @@ from converter.ops.cast import Cast
 KEPT = frozenset(
     {"ActivityRegularization", "Add", "Average", "Concatenate", "Embedding", "Flatten", "Identity", "Masking"}
     | {"Maximum", "Minimum", "Multiply", "Permute", "RepeatVector", "Reshape", "Subtract"}
-    | {f"{kind}{rank}D" for kind in ("Cropping", "ZeroPadding") for rank in (1, 2, 3)}
+    | {f"{kind}{rank}D" for kind in ("Cropping", "UpSampling", "ZeroPadding") for rank in (1, 2, 3)}
     | {"MixUp", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop"}
     | {"RandomGrayscale", "RandomHue", "RandomInvert", "RandomPosterization", "RandomSaturation"}
     | {"CenterCrop", "Resizing"}
@@ -24,17 +24,16 @@ UNCAST = frozenset({"RandomCrop"})
 """Layers that are given floats as they are, too."""
 ROUNDED = frozenset({"GroupNormalization", "LayerNormalization"})
 """Layers without autocast: what they give is rounded to the dtype of their input before it becomes their own."""
-THROUGH_FLOATS = frozenset(
-    f"{kind}{rank}D" for kind in ("GlobalMaxPooling", "MaxPooling", "UpSampling") for rank in (1, 2, 3)
-)
+THROUGH_FLOATS = frozenset(f"{kind}{rank}D" for kind in ("GlobalMaxPooling", "MaxPooling") for rank in (1, 2, 3))
 """Layers that pick some of their input's numbers: they give integers back, and floats that hold them do as well."""
 FLOATS_ALONE = frozenset(
-    {"AlphaDropout", "AveragePooling1D", "AveragePooling2D", "AveragePooling3D", "Dot"}
+    {f"{kind}{rank}D" for kind in ("AveragePooling", "GlobalAveragePooling") for rank in (1, 2, 3)}
+    | {"AlphaDropout", "Dot"}
     | {"Dropout", "GaussianDropout", "GaussianNoise", "GroupNormalization", "LayerNormalization"}
     | {"RMSNormalization", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "SpectralNormalization"}
     | {"PReLU", "StochasticDepth"}
 )
-"""Layers that round or overflow in Keras where they are given integers."""
+"""Layers that Keras rounds or overflows in where they are given integers, whatever their dtype."""
 WIDE = frozenset({"CenterCrop", "Resizing", "UnitNormalization", "UpSampling2D"})
 """Layers that torch computes in float32 where it can do them in half precision not at all, or not without overflow."""
 HALVES = frozenset({ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -66,14 +65,14 @@ def _input(g: Builder, layer: Any, x: ir.Value) -> ir.Value:
             return x
         x = cast(g, x, computing(layer))
         return cast(g, x, ir.DataType.FLOAT) if _widened(layer) else x
+    if cls in FLOATS_ALONE or (cls == "UpSampling2D" and layer.interpolation != "nearest"):
+        raise Refusal(f"it rounds or overflows on {dtype.name} numbers.", "Cast them to floats before.")
     if cls in KEPT:
         return x
     if cls in ("Activation", "ReLU"):
         if not _keeps(layer, dtype):
             raise Refusal(f"as an activation of {dtype.name} numbers it has no mapping.", "Cast them to floats before.")
         return x
-    if cls in FLOATS_ALONE or (cls == "UpSampling2D" and layer.interpolation != "nearest"):
-        raise Refusal(f"it rounds or overflows on {dtype.name} numbers.", "Cast them to floats before.")
     return cast(g, x, _holding(dtype) if cls in THROUGH_FLOATS else computing(layer))
 
 

@@ -17,13 +17,14 @@ from converter.ops.cast import Where
 from converter.ops.compare import GreaterOrEqual
 from converter.ops.cropping import sliced
 from converter.ops.elementwise import Min
+from converter.ops.embedding import Gather
 from converter.ops.indexing import END
 from converter.ops.pad import Pad
 from converter.ops.padding import scalar
-from converter.ops.records import Call, Layer, Module, Record
+from converter.ops.records import Call, Layer, Method, Module, Record
 from converter.ops.resample import AspectCrop, AspectPad, Resample
 from converter.ops.shape import Concat
-from converter.ops.sizes import Shape, integer, least, minus, most, over, size, times, window
+from converter.ops.sizes import Shape, counted, integer, least, minus, most, over, size, times, window
 
 CUBIC: dict[str, Any] = {"cubic_coeff_a": -0.5, "exclude_outside": 1, "mode": "cubic"}
 KERAS = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
@@ -78,6 +79,8 @@ class Resize(Op):
         kind = getattr(layer, "interpolation", "nearest")
         x = g.first(layer, x)
         scales = (1.0, 1.0, *(float(f) for f in factors))
+        if x.dtype is not None and not x.dtype.is_floating_point():
+            return g.last(layer, g.op(Repeat(factors=factors), x))
         if kind in ("nearest", "area"):
             op: Op = Resize(coordinate_transformation_mode="asymmetric", nearest_mode="floor", scales=scales)
         elif kind == "bilinear":
@@ -157,6 +160,31 @@ def images(g: Capture, x: Any) -> ir.Value:
     if not isinstance(x, ir.Value):
         raise Refusal("it is called on a dict of images and labels.", "Call it on the images alone.")
     return x
+
+
+class Repeat(Function):
+    """(N, C, ...) with every element `factors` times along its spatial axes, one factor each: of integers too."""
+
+    factors: tuple[int, ...]
+
+    spatial = True
+
+    def shape(self, *shapes: Dims) -> Dims:
+        x = shapes[0]
+        return (*x[:2], *(None if n is None else n * f for n, f in zip(x[2:], self.factors, strict=True)))
+
+    def torch(self, n: View) -> Record:
+        made: Record = n.x()
+        for axis, factor in enumerate(self.factors, 2):
+            made = Method(made, "repeat_interleave", (factor,), {"dim": axis})
+        return made
+
+    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
+        (x,) = inputs
+        for axis, factor in enumerate(self.factors, 2):
+            places = over(g, counted(g, 0, times(g, size(g, x, axis), factor)), factor)
+            x = g.op(Gather(axis=axis), x, places)
+        return x
 
 
 class ResizeTo(Function):
