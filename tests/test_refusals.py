@@ -98,6 +98,14 @@ BAD: dict[str, Callable[[], Any]] = {
         (4, 3),
         lambda x: keras.ops.concatenate([keras.ops.pad(x, ((1, 0), (0, 0), (0, 0)), mode="reflect"), x], axis=1),
     ),
+    "integers": functional(
+        (4,),
+        lambda x: keras.ops.rsqrt(x)
+        * keras.ops.stack([keras.ops.clip(x, 0, 3), np.ones((3, 4), "int32")], axis=1)[:, 0],
+        "int32",
+    ),
+    "ranks": functional((2, 2, 2, 2, 3), lambda x: Scale(name="s")(L.BatchNormalization(name="bn")(x))),
+    "mask_value": functional((4, 3), lambda x: Scale(name="s")(L.Masking(np.array([0.0, 1.0, 2.0]), name="mk")(x))),
     "training": functional((4,), lambda x: Scale(name="s")(L.Dropout(0.5, name="drop")(x, training=True))),
     "wrapped": functional(
         (6, 6, 3), lambda x: L.SpectralNormalization(L.Conv2D(2, 2, activation=own), name="sn")(x)
