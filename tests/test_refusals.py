@@ -242,8 +242,8 @@ def test_refusal_imports_no_framework(tmp_path: Path, ending: str) -> None:
 
 
 JUNK: list[Any] = [None, True, -1, 3, 2**40, 1.5, "", "x", "keras.layers", "Sequential", "InputLayer", "Masking"]
-JUNK += [[], [1], [[None]], ["x", 0, 0], {}, {"class_name": "Dense"}, {"class_name": ["a"]}, {"class_name": "__slice__"}]
-JUNK += [{"class_name": "__keras_tensor__", "config": {}}, {"class_name": "Dense", "config": {}}]
+JUNK += [[], [1], [[None]], ["x", 0, 0], {}, {"class_name": "Dense"}, {"class_name": ["a"]}]
+JUNK += [{"class_name": "__slice__"}, {"class_name": "__keras_tensor__", "config": {}}, {"class_name": "Dense", "config": {}}]
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -263,7 +263,7 @@ def test_mutated_configurations_are_refused_or_read(tmp_path: Path) -> None:
         BAD[name]().save(tmp_path / "source.keras")
         with zipfile.ZipFile(tmp_path / "source.keras") as archive:
             sources.append({member: archive.read(member) for member in archive.namelist()})
-    for _ in range(500):
+    for _ in range(200):
         members = rng.choice(sources)
         config = json.loads(members["config.json"])
         for _ in range(rng.choice([1, 1, 2, 3])):
