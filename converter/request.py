@@ -66,8 +66,8 @@ def check(
     kind = sources.kind_of(model)
     if kind == to:
         raise UsageError(f"The model is {NAMES[to]} already; expected another target than {to!r}.")
-    check_examples(model, kind, example_inputs, example_kwargs, dynamic)
     sources.check_arch(model, arch)
+    check_examples(model, kind, example_inputs, example_kwargs, dynamic)
 
 
 def check_verifying(verify: bool, inputs: Any, device: str, require_proof: bool, keep_going: bool) -> None:
@@ -143,10 +143,15 @@ def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any
     """Example inputs are for tracing PyTorch code; every other model knows its inputs."""
     given = {"--input (example_inputs)": inputs, "example_kwargs": kwargs, "dynamic": dynamic}
     names = [name for name, value in given.items() if value is not None]
-    if not names:
-        return
     path = isinstance(model, str | os.PathLike)
     program = type(model).__name__ == "ExportedProgram" or (path and recognise(Path(model)) == "pt2")
+    if kind == "torch" and not program and inputs is None and not kwargs:
+        raise UsageError(
+            "PyTorch code is traced, and for that it needs example inputs: --input 1,3,224,224 for each input, "
+            "in Python example_inputs=(torch.zeros(1, 3, 224, 224),)."
+        )
+    if not names:
+        return
     if kind != "torch" or program:
         what = "an exported program" if program else f"a model of {NAMES.get(kind, kind)}"
         raise UsageError(

@@ -113,6 +113,19 @@ def test_python_calls_are_asked_the_same() -> None:
         converter.convert(model, "onnx", verify=False).save("x.py")
 
 
+def test_code_is_traced_with_example_inputs(tmp_path: Path) -> None:
+    module = torch.nn.Linear(3, 2)
+    with pytest.raises(UsageError, match="--input 1,3,224,224"):
+        converter.convert(module, "keras")
+    torch.save(module.state_dict(), tmp_path / "net.pt")
+    with pytest.raises(UsageError, match="needs example inputs"):
+        check(tmp_path / "net.pt", "keras", arch="pkg.mod:Net")
+    with pytest.raises(UsageError, match="--arch"):
+        check(tmp_path / "net.pt", "keras", example_inputs=[1])
+    check(tmp_path / "net.pt", "keras", arch="pkg.mod:Net", example_inputs=[1])
+    check(module, "keras", example_kwargs={"input": 1})
+
+
 def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(UsageError, match="no CUDA device here"):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,7 +54,18 @@ class KerasGraph(GraphBuilder):
     def __init__(self, name: str, share: bool) -> None:
         super().__init__(name)
         self.to_numpy = to_numpy if share else lambda variable: np.array(to_numpy(variable))
+        self.layer: Any = None
+        self._owners: dict[int, Any] = {}
         self.notes: list[Any] = []
+
+    @contextlib.contextmanager
+    def reading(self, layer: Any) -> Iterator[None]:
+        """What is written inside belongs to this layer."""
+        before, self.layer = self.layer, layer
+        try:
+            yield
+        finally:
+            self.layer = before
 
     def note(self, text: str) -> None:
         """Tell the user something about the layer at hand."""
@@ -78,7 +90,16 @@ class KerasGraph(GraphBuilder):
             raise
 
     def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value:
-        """The initializer of a Keras variable of the layer at hand, transposed by `axes`."""
+        """The initializer of a Keras variable of the layer at hand, transposed by `axes`.
+
+        Refusal where another layer has the same variable: its module would have a copy, and train it apart.
+        """
+        owner = self._owners.setdefault(id(variable), self.layer)
+        if owner is not self.layer:
+            raise Refusal(
+                f"it shares its {variable.name} with {owner.name!r}; in PyTorch each would have its own and train it.",
+                "Call one layer twice.",
+            )
         return self.weight(
             variable, axes, path=f"{self.place.path}/{variable.name}", trainable=bool(variable.trainable)
         )
@@ -255,7 +276,7 @@ def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapp
         raise Refusal(advice.QUANTISED, advice.PLAIN)
     given, named = _arguments(layer, row, args, kwargs)
     _vetted("layer", layer, given)
-    with g.role(role):
+    with g.role(role), g.reading(layer):
         cast = keras_dtypes.inputs(g, layer, given)
         named = dict(zip(named, keras_dtypes.floats(g, layer, list(named.values())), strict=True))
         return keras_dtypes.output(g, layer, given[0] if given else None, row(g, layer, *cast, **named))

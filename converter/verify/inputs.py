@@ -55,7 +55,7 @@ class InputSet:
 
 
 def make_inputs(
-    specs: Sequence[InputSpec], seed: int = 0, *, batches: Sequence[int] = (1, 2, 3), scale: int = 1
+    specs: Sequence[InputSpec], seed: int = 0, *, batches: Sequence[int] = (1, 3), scale: int = 1
 ) -> list[InputSet]:
     """Named sets: every batch size (where the batch is free), every variant of unknown sizes, and the first set's
     shapes once more with other values, by which the judge measures how far the outputs move with the input."""
@@ -83,7 +83,7 @@ def fitting_inputs(
     seed: int,
     refuses: Callable[[Sequence[Array]], str],
     *,
-    batches: Sequence[int] = (1, 2, 3),
+    batches: Sequence[int] = (1, 3),
 ) -> tuple[list[InputSet], list[str]]:
     """The sets that the source answers, with unknown sizes doubled until it does; and a line for each that it refuses.
 
@@ -114,10 +114,13 @@ def given_inputs(arrays: Sequence[Array], name: str = "given") -> InputSet:
     return InputSet(name, [np.asarray(array) for array in arrays])
 
 
-def other_kinds(arrays: Sequence[Array], seed: int = 0) -> Iterator[tuple[str, list[Array], list[Array]]]:
-    """Other inputs of these shapes, twice each: first drawn like the arrays, then at other scales, then as images.
+def other_kinds(sets: Sequence[InputSet], seed: int = 0) -> Iterator[tuple[str, list[Array], list[Array]]]:
+    """Other inputs of the first set's shapes, twice each: drawn like it, then at other scales, then as images.
 
-    Integers keep their range, booleans are drawn. Images are floats of rank 4 with 1, 3 or 4 channels."""
+    Integers keep the range that they have in all sets, booleans are drawn. Images are floats of rank 4 with 1, 3 or 4
+    channels."""
+    arrays = sets[0].arrays
+    ranges = [_range([each.arrays[index] for each in sets]) for index in range(len(arrays))]
     makers: list[tuple[str, Callable[[Array, np.random.Generator], Array]]] = [("drawn like them", _like(1.0))]
     if any(array.dtype.kind == "f" or array.dtype.name == "bfloat16" for array in arrays):
         makers += [(f"x{factor:g}", _like(factor)) for factor in (0.01, 0.1, 10, 100, 255)]
@@ -125,18 +128,29 @@ def other_kinds(arrays: Sequence[Array], seed: int = 0) -> Iterator[tuple[str, l
         makers += [(name, functools.partial(_image, make)) for name, make in _IMAGES.items()]
     for index, (name, make) in enumerate(makers):
         rng = np.random.default_rng([seed, 1000 + index])
-        one, two = ([make(array, rng) for array in arrays] for _ in range(2))
+        one, two = (
+            [
+                make(array, rng) if held is None else rng.integers(*held, array.shape).astype(array.dtype)
+                for array, held in zip(arrays, ranges, strict=True)
+            ]
+            for _ in range(2)
+        )
         yield name, one, two
+
+
+def _range(arrays: Sequence[Array]) -> tuple[int, int] | None:
+    """From the smallest integer of all to past the largest; None for what is no integer."""
+    if arrays[0].dtype.kind == "b":
+        return 0, 2
+    if arrays[0].dtype.kind not in "iu":
+        return None
+    return min(int(each.min()) for each in arrays), max(int(each.max()) for each in arrays) + 1
 
 
 def _like(factor: float) -> Callable[[Array, np.random.Generator], Array]:
     """Draws of an array's own mean and spread, times `factor`."""
 
     def draw(array: Array, rng: np.random.Generator) -> Array:
-        if array.dtype.kind == "b":
-            return rng.integers(0, 2, array.shape).astype(bool)
-        if array.dtype.kind in "iu":
-            return rng.integers(int(array.min()), int(array.max()) + 1, array.shape).astype(array.dtype)
         wide = array.astype(np.float64)
         wide = wide[np.isfinite(wide)]
         mean, spread = (float(wide.mean()), float(wide.std())) if wide.size else (0.0, 1.0)

@@ -15,6 +15,7 @@ _WEIGHT = "kconvert.weight"
 _SMALL = 4096  # constants of so many numbers are looked at one by one
 # Selu's two, and what stands in formulas.
 _NAMED = (1.6732632423543772, 1.0507009873554805, math.sqrt(2 / math.pi), math.pi, math.e, math.log(2), math.log(10))
+_PLAIN = 10_000  # the largest product of a fraction's two numbers that makes it one that was meant
 _DIGITS = 5  # a float32 that so many digits name is the number that they name
 
 
@@ -41,21 +42,28 @@ def retyped(model: Any, to: str) -> Any:
 def meant(value: float) -> float:
     """The number that a float32 stands for: a short decimal, a small fraction, its root, or else itself."""
     near = np.float32(value)
-    if not math.isfinite(value) or value == 0:
-        return value
-    decimal = float(str(near))
-    if len(f"{decimal:e}".split("e")[0].rstrip("0").replace(".", "").replace("-", "")) <= _DIGITS:
+    decimal = _decimal(value)
+    if decimal is not None:
         return decimal
     for number in _NAMED:
         if np.float32(number) == abs(near):
             return math.copysign(number, value)
     for power, back in ((1, lambda x: x), (2, math.sqrt)):
-        part = Fraction(abs(value) ** power).limit_denominator(200)
-        if part.numerator and part.numerator < 2000:
+        part = Fraction(abs(value) ** power).limit_denominator(1000)
+        if 0 < part.numerator * part.denominator <= _PLAIN:
             exact = math.copysign(back(float(part)), value)
             if np.float32(exact) == near:
                 return exact
     return value
+
+
+def _decimal(value: float) -> float | None:
+    """The decimal of few digits that a float32 is; None where it is none."""
+    if not math.isfinite(value) or value == 0:
+        return value
+    decimal = float(str(np.float32(value)))
+    digits = f"{decimal:e}".split("e")[0].rstrip("0").replace(".", "").replace("-", "")
+    return decimal if len(digits) <= _DIGITS else None
 
 
 def _graph(graph: Any, to: int, weights: set[str]) -> None:
@@ -70,9 +78,6 @@ def _graph(graph: Any, to: int, weights: set[str]) -> None:
 def _node(node: Any, to: int) -> None:
     from onnx import numpy_helper
 
-    if node.op_type == "GroupNormalization" and not any(each.name == "stash_type" for each in node.attribute):
-        stash = node.attribute.add()  # what the sums are made in: float32 where nothing is said
-        stash.name, stash.type, stash.i = "stash_type", stash.INT, to
     for attribute in list(node.attribute):
         if attribute.HasField("t"):
             _tensor(attribute.t, to, exact=True)
@@ -80,7 +85,7 @@ def _node(node: Any, to: int) -> None:
             _tensor(tensor, to, exact=True)
         for graph in [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]:
             _graph(graph, to, set())
-        if attribute.name in ("to", "dtype", "stash_type") and attribute.i in _FLOATS.values():
+        if attribute.name in ("to", "dtype") and attribute.i in _FLOATS.values():
             attribute.i = to
         if node.op_type == "Constant" and attribute.name in ("value_float", "value_floats"):
             data = np.asarray(attribute.f if attribute.name == "value_float" else list(attribute.floats))
@@ -111,6 +116,11 @@ def _tensor(tensor: Any, to: int, *, exact: bool) -> None:
 
 
 def _meant(data: Array) -> Array:
+    """A number of a formula is what it stands for; many numbers were typed as decimals, or computed in float32."""
+    if data.size == 1:
+        return np.full(data.shape, meant(float(data.reshape(-1)[0])))
     if data.size > _SMALL:
         return data
-    return np.asarray([meant(float(each)) for each in data.reshape(-1)], np.float64).reshape(data.shape)
+    decimals = [_decimal(float(each)) for each in data.reshape(-1)]
+    known = [each for each in decimals if each is not None]
+    return np.asarray(known, np.float64).reshape(data.shape) if len(known) == data.size else data

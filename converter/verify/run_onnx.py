@@ -121,4 +121,22 @@ def _operators() -> list[Any]:
                 inner = np.vectorize(math.erf, otypes=[x.dtype])(x / math.sqrt(2))
             return (0.5 * x * (1 + inner),)
 
-    return [Gelu]
+    class GroupNormalization(OpRun):
+        op_domain = ""
+
+        def _run(
+            self,
+            x: Array,
+            scale: Array,
+            bias: Array,
+            epsilon: float = 1e-5,
+            num_groups: int = 1,
+            stash_type: int = 1,
+        ) -> tuple[Array]:
+            groups = x.reshape(x.shape[0], num_groups, -1)
+            spread = np.sqrt(groups.var(-1, keepdims=True) + epsilon)
+            made = ((groups - groups.mean(-1, keepdims=True)) / spread).reshape(x.shape)
+            channels = (1, -1, *[1] * (x.ndim - 2))
+            return (made * scale.reshape(channels) + bias.reshape(channels),)
+
+    return [Gelu, GroupNormalization]

@@ -46,9 +46,9 @@ def judge_hop(ours: Reference, hop: Runner, gates: Gates, notes: list[str]) -> l
                 told = ", ".join(f"{name} {ours.chaotic[name]:.1e}" for name in stable)
                 notes.append(
                     f"the source's float64 answers are off its own float32 ones ({told}) and {hop.name}'s are not: "
-                    "they are those of another model, and are not used"
+                    "that is no rounding, and they are not used"
                 )
-                ours = replace(ours, double=None, chaotic={}, why="its float64 answers are those of another model")
+                ours = replace(ours, double=None, chaotic={}, why="its float64 answers are off by more than rounding")
             else:
                 rungs.append(_rung64(part, hop, double, straight, gates))
     for (name, a), (_, b) in zip(ours.single[0][: ours.count], single[0], strict=False):

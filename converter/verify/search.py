@@ -39,7 +39,7 @@ def moving_inputs(
         return
     tried: list[str] = []
     best: tuple[tuple[int, float], str, list[InputSet], list[Outputs]] | None = None
-    for index, (name, one, two) in enumerate(other_kinds(sets[0].arrays, seed)):
+    for index, (name, one, two) in enumerate(other_kinds(list(sets), seed)):
         tried.append(name)
         new = [InputSet(f"{name}{more}", a, (seed, 1000 + index)) for more, a in (("", one), (", again", two))]
         got, _ = attempt(functools.partial(_answers, runner, run, new))

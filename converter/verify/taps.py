@@ -27,6 +27,7 @@ KINDS = {
 """Activations that saturate, and what the value before them is called."""
 RECOVERED = " (by log)"
 _MARK = "tap:"
+_FIRST = ("input", "self", "x", "logits", "features")
 
 
 def tap_name(index: int, kind: str) -> str:
@@ -86,7 +87,7 @@ class Recorder:
 
     def call(self, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """function(*args, **kwargs), which goes by `name`; remembered where it is one of those."""
-        first = args[0] if args else next(iter(kwargs.values()), None)
+        first = args[0] if args else next((kwargs[word] for word in _FIRST if word in kwargs), None)
         if name in KINDS:
             result = function(*args, **kwargs)
             if result is not first:
@@ -114,7 +115,7 @@ class Recorder:
         try:
             alive = weakref.ref(result, lambda _: self._found.pop(key, None))
             ages = (self._age(result), self._age(tap))
-        except (TypeError, RuntimeError):
+        except (TypeError, RuntimeError, AttributeError):  # no tensor, or one of torch's inference mode
             return
         self._found[key] = (alive, kind, tap, ages)
 
