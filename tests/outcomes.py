@@ -111,8 +111,6 @@ def run(case: Case) -> Ran:
     except ConvertError as error:
         items = getattr(error, "items", None)
         ran.why = f"{items[0].what}: {items[0].why}" if items else str(error).split("\n")[0]
-    except (ValueError, TypeError) as error:
-        ran.why = f"{type(error).__name__}: {str(error).splitlines()[0]}"
     else:
         got = answers(back, [t.numpy() for t in given])
         final = {t.index: t.perm for t in back.turns if t.kind == "output"}

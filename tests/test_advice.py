@@ -156,3 +156,11 @@ def test_torch(name: str) -> None:
         wanted = other(*example).numpy()
     found = keras.ops.convert_to_numpy(made(example[0].numpy(), training=False))
     assert np.allclose(found, wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", [lambda m, x: x.max(1)[0], lambda m, x: torch.std_mean(x, 1)[1]])
+def test_parts_of_a_refused_operation_are_no_refusals(function: Function) -> None:
+    with pytest.raises(Unsupported) as caught:
+        converter.convert(Fn(function), "keras", example_inputs=(torch.randn(2, 4),), verify=False)
+    assert len(caught.value.items) == 1
+    assert "getitem" not in str(caught.value)

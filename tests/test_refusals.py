@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
+import json
 import os
+import random
 import subprocess
 import sys
-from collections.abc import Callable
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +19,7 @@ import numpy as np
 import pytest
 
 import converter
-from converter.errors import Unsupported
+from converter.errors import ConvertError, Unsupported
 from converter.rows import preview
 
 ROOT = Path(__file__).parent.parent
@@ -98,6 +103,14 @@ BAD: dict[str, Callable[[], Any]] = {
         (4, 3),
         lambda x: keras.ops.concatenate([keras.ops.pad(x, ((1, 0), (0, 0), (0, 0)), mode="reflect"), x], axis=1),
     ),
+    "integers": functional(
+        (4,),
+        lambda x: keras.ops.rsqrt(x)
+        * keras.ops.stack([keras.ops.clip(x, 0, 3), np.ones((3, 4), "int32")], axis=1)[:, 0],
+        "int32",
+    ),
+    "ranks": functional((2, 2, 2, 2, 3), lambda x: Scale(name="s")(L.BatchNormalization(name="bn")(x))),
+    "mask_value": functional((4, 3), lambda x: Scale(name="s")(L.Masking(np.array([0.0, 1.0, 2.0]), name="mk")(x))),
     "training": functional((4,), lambda x: Scale(name="s")(L.Dropout(0.5, name="drop")(x, training=True))),
     "wrapped": functional(
         (6, 6, 3), lambda x: L.SpectralNormalization(L.Conv2D(2, 2, activation=own), name="sn")(x)
@@ -226,3 +239,42 @@ def test_refusal_imports_no_framework(tmp_path: Path, ending: str) -> None:
     for word in ("'emb'", "GRU 'gru'", "Dense 'd'"):
         assert word in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]
+
+
+JUNK: list[Any] = [None, True, -1, 3, 2**40, 1.5, "", "x", "keras.layers", "Sequential", "InputLayer", "Masking"]
+JUNK += [[], [1], [[None]], ["x", 0, 0], {}, {"class_name": "Dense"}, {"class_name": ["a"]}]
+JUNK += [{"class_name": "__slice__"}, {"class_name": "__keras_tensor__", "config": {}}]
+JUNK += [{"class_name": "Dense", "config": {}}]
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every entry of nested dicts and lists."""
+    if path:
+        yield path
+    for key in value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ():
+        yield from places(value[key], (*path, key))
+
+
+@pytest.mark.filterwarnings("ignore:.*destroy the mask information")
+def test_mutated_configurations_are_refused_or_read(tmp_path: Path) -> None:
+    """Whatever stands in a configuration: a preview, or one of our own errors."""
+    rng = random.Random(0)
+    sources = []
+    for name in ("nested", "sequential", "mask", "operations", "options", "images"):
+        BAD[name]().save(tmp_path / "source.keras")
+        with zipfile.ZipFile(tmp_path / "source.keras") as archive:
+            sources.append({member: archive.read(member) for member in archive.namelist()})
+    for _ in range(200):
+        members = rng.choice(sources)
+        config = json.loads(members["config.json"])
+        for _ in range(rng.choice([1, 1, 2, 3])):
+            *inner, last = rng.choice(list(places(config)))
+            parent = config
+            for key in inner:
+                parent = parent[key]
+            parent[last] = copy.deepcopy(rng.choice(JUNK))
+        with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+            for member, data in members.items():
+                archive.writestr(member, json.dumps(config) if member == "config.json" else data)
+        with contextlib.suppress(ConvertError):
+            preview(tmp_path / "m.keras")

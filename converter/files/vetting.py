@@ -165,7 +165,7 @@ class Vetting:
     def dtype(self, value: Json, where: str, class_name: str) -> Json:
         """A dtype or policy by its name."""
         given = value
-        if isinstance(value, dict) and value.get("class_name") in POLICIES:
+        if isinstance(value, dict) and str(value.get("class_name")) in POLICIES:
             inner = value.get("config")
             value = inner.get("name") if isinstance(inner, dict) else None
             if value == "_infer":
