@@ -196,7 +196,8 @@ def _large(ours: Reference, hop: Runner, name: str, tol: float, noise: float, ga
     """Why so much is allowed."""
     whose = "the source's" if ours.double is not None else f"{hop.name}'s"
     if gates.budget * noise < tol / 2:
-        return f"allows {tol:.1e}: {gates.budget:g} times {gates.floor:g} steps of the output's dtype"
+        steps = f"{gates.budget:g} times {gates.floor:g} steps of the output's dtype"
+        return f"allows {tol:.1e}: {steps}; {whose} own rounding is {noise:.1e}"
     dtype = ours.runner.dtype if ours.double is not None else hop.dtype
     return f"allows {tol:.1e}: {gates.budget:g} times {whose} own rounding in {dtype}, {noise:.1e} in {name}"
 
