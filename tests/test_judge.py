@@ -517,7 +517,7 @@ def test_inputs_fit_and_repeat():
         assert ids.min() >= 1
         assert ids.max() < 5
         assert image.shape[-1] == 3
-    assert {each.arrays[0].shape[0] for each in first} == {1, 3}
+    assert {each.arrays[0].shape[0] for each in first} == {1, 2, 3}
     assert len({each.arrays[2].shape[1:] for each in first}) == 3
     assert first[0].shapes == first[-1].shapes
     assert not np.array_equal(first[0].arrays[2], first[-1].arrays[2])

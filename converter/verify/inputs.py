@@ -55,7 +55,7 @@ class InputSet:
 
 
 def make_inputs(
-    specs: Sequence[InputSpec], seed: int = 0, *, batches: Sequence[int] = (1, 3), scale: int = 1
+    specs: Sequence[InputSpec], seed: int = 0, *, batches: Sequence[int] = (1, 2, 3), scale: int = 1
 ) -> list[InputSet]:
     """Named sets: every batch size (where the batch is free), every variant of unknown sizes, and the first set's
     shapes once more with other values, by which the judge measures how far the outputs move with the input."""
@@ -83,7 +83,7 @@ def fitting_inputs(
     seed: int,
     refuses: Callable[[Sequence[Array]], str],
     *,
-    batches: Sequence[int] = (1, 3),
+    batches: Sequence[int] = (1, 2, 3),
 ) -> tuple[list[InputSet], list[str]]:
     """The sets that the source answers, with unknown sizes doubled until it does; and a line for each that it refuses.
 
