@@ -130,7 +130,7 @@ def test_float32_and_onnxruntime(case: Case) -> None:
     import onnxruntime
 
     model = build(case)
-    onnx_model = converter.convert(model, "onnx", verify=False).onnx
+    onnx_model = converter.convert(model, "onnx", layout="source", verify=False).onnx
     session = onnxruntime.InferenceSession(onnx_model.SerializeToString(), providers=["CPUExecutionProvider"])
     arrays = inputs_of(case, model, 2, case.sizes[0], "float32")
     expected = flat(model(arrays if len(arrays) > 1 else arrays[0], training=False))
