@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from converter import frameworks, proof, rows, saving, sources, trained
+from converter import frameworks, given, proof, rows, saving, sources, trained
 from converter.conversion import Conversion, Placed, Turn, WeightMap, WeightMaps, output_names
 from converter.dropped import dropped_of
 from converter.files.outputs import Staged
@@ -120,7 +120,9 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
         asked = replace(asked, to="onnx")  # what is written is what is judged
     from_file = isinstance(asked.model, (str, os.PathLike)) and sources.kind_of(asked.model) == "keras"
     if from_file and asked.arch is None:
-        rows.preview(asked.model)
+        told = [given.Told(*each) for each in rows.preview(asked.model).inputs]
+        if told and proving is not None and proving.inputs is not None:
+            given.match(told, proving.inputs)  # what does not fit is told before the frameworks are imported
     frameworks.before_torch()
     frameworks.choose_keras()
     if proving is not None:
@@ -143,8 +145,8 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
             saving.stage(made, output.path, staged)
             saving.read_back(made)
         if proving is not None:
-            told = {"inputs": proving.inputs, "device": proving.device, "seed": proving.seed}
-            proof.prove(made, source, worker, progress=proving.progress, **told)
+            asking = {"inputs": proving.inputs, "device": proving.device, "seed": proving.seed}
+            proof.prove(made, source, worker, progress=proving.progress, **asking)
             trained.settle(made, source)
         if output is not None and staged is not None and output.wanted(made.report):
             staged.write(saving.reported(made, output.path))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -23,6 +23,14 @@ class Spec(Protocol):
     def shape(self) -> tuple[int | None, ...]: ...
     @property
     def dtype(self) -> str: ...
+
+
+class Told(NamedTuple):
+    """An input as a file's configuration tells it."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
 
 
 def match(specs: Sequence[Spec], inputs: Any) -> list[np.ndarray]:

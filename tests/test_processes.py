@@ -7,9 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
+import numpy as np
 import pytest
 
+import converter
 from converter import frameworks
+from converter.rows import preview
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"
@@ -117,3 +121,33 @@ def test_a_device_that_torch_does_not_find_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="torch finds"):
         frameworks.check_device(f"cuda:{torch.cuda.device_count()}")
     frameworks.check_device("cpu")
+
+
+REFUSED = """
+import sys
+from converter.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as stop:
+    print(stop.code, sorted({"torch", "keras", "onnxruntime", "tensorflow"} & set(sys.modules)))
+"""
+
+
+def test_arrays_that_do_not_fit_are_refused_before_a_framework_is_imported(tmp_path: Path) -> None:
+    np.savez(tmp_path / "turned.npz", image=np.zeros((2, 1, 8, 8), np.float32))
+    np.savez(tmp_path / "named.npz", picture=np.zeros((2, 8), np.float32))
+    for name in ("turned.npz", "named.npz"):
+        command = (FIXTURES / "digits_cnn.keras", "--to", "torch", "--inputs", name)
+        done = run(REFUSED, *command, cwd=tmp_path)
+        assert done.stdout.strip() == "2 []", done.stderr
+        assert "image float32 (N, 8, 8, 1)" in done.stderr
+
+
+def test_a_dict_of_inputs_is_told_by_its_keys(tmp_path: Path) -> None:
+    """The configuration tells what the model itself calls its inputs, in the order in which it takes them."""
+    a, b = keras.Input((3,), name="a"), keras.Input((4,), name="b")
+    model = keras.Model({"a": a, "b": b}, keras.layers.Concatenate()([b, a]))
+    model.save(tmp_path / "two.keras")
+    assert preview(tmp_path / "two.keras").inputs == [("a", (None, 3), "float32"), ("b", (None, 4), "float32")]
+    arrays = {"a": np.ones((5, 3), np.float32), "b": np.zeros((5, 4), np.float32)}
+    assert converter.convert(tmp_path / "two.keras", "torch", inputs=arrays).report.passed

@@ -18,7 +18,7 @@ from typing import Any
 
 from converter.errors import BadInput, UsageError
 from converter.files import h5_weights, hdf5
-from converter.files.archives import open_zip, starts_with
+from converter.files.archives import Archive, open_zip, starts_with
 from converter.files.config_tree import ConfigTree
 from converter.files.keras_build import build_model
 from converter.files.recognise import HDF5_START, later_hdf5
@@ -80,7 +80,7 @@ def read_keras(
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype: expected one of {', '.join(sorted(DTYPES))}, received {dtype!r}.")
     request = Request(Path(path), allowed, dict(custom or {}), arch, dict(arch_args or {}), dtype)
-    kind = _kind(request.path)
+    kind = container_of(request.path)
     try:
         return _read_zip(request) if kind == "zip" else _read_h5(request)
     except RecursionError as error:
@@ -91,7 +91,7 @@ def read_keras(
         raise BadInput(f"{request.label}: {error}") from error
 
 
-def _kind(path: Path) -> str:
+def container_of(path: Path) -> str:
     """'zip' or 'h5', from the file's first bytes."""
     if path.is_dir():
         raise BadInput(f"{path}: expected a Keras file (.keras, .h5), received a directory.")
@@ -104,7 +104,7 @@ def _kind(path: Path) -> str:
     raise BadInput(f"{path}: expected a Keras file (.keras is a zip, .h5 is HDF5), received {found}.")
 
 
-def _parse_json(text: bytes | str, what: str) -> Json:
+def parse_json(text: bytes | str, what: str) -> Json:
     try:
         return json.loads(text)
     except (ValueError, UnicodeDecodeError) as error:
@@ -115,21 +115,26 @@ def _read_zip(request: Request) -> KerasFile:
     """The .keras format: config.json, metadata.json and model.weights.h5 in a zip."""
     label = request.label
     with open_zip(request.path, label) as archive:
-        missing = [name for name in ("config.json", WEIGHTS) if name not in archive]
-        if missing:
-            raise BadInput(
-                f"{label}: expected a .keras file with config.json and {WEIGHTS}, "
-                f"but the zip has no {', '.join(missing)}."
-            )
-        config = _parse_json(archive.read_text("config.json", MOST_CONFIG), f"{label}: config.json")
-        has = "metadata.json" in archive
-        found = _parse_json(archive.read_text("metadata.json", MOST_CONFIG), label) if has else {}
-        metadata = found if isinstance(found, dict) else {}
+        config, metadata = config_of(archive, label)
         with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
             inner = Path(folder) / WEIGHTS
             with inner.open("wb") as target:
                 archive.copy(WEIGHTS, target)
             return _finish_zip(request, config, metadata, inner)
+
+
+def config_of(archive: Archive, label: str) -> tuple[Json, dict[str, Json]]:
+    """The configuration and the metadata in a .keras file; BadInput where a part of the format is missing."""
+    missing = [name for name in ("config.json", WEIGHTS) if name not in archive]
+    if missing:
+        raise BadInput(
+            f"{label}: expected a .keras file with config.json and {WEIGHTS}, "
+            f"but the zip has no {', '.join(missing)}."
+        )
+    config = parse_json(archive.read_text("config.json", MOST_CONFIG), f"{label}: config.json")
+    has = "metadata.json" in archive
+    found = parse_json(archive.read_text("metadata.json", MOST_CONFIG), label) if has else {}
+    return config, found if isinstance(found, dict) else {}
 
 
 def _finish_zip(request: Request, config: Json, metadata: dict[str, Json], inner: Path) -> KerasFile:
@@ -138,7 +143,7 @@ def _finish_zip(request: Request, config: Json, metadata: dict[str, Json], inner
     label = f"{request.label}: {WEIGHTS}"
     with hdf5.open_h5(inner, label) as file:
         stored = hdf5.check_tree(file, label)
-    reading = Reading(_major(version, 3), version)
+    reading = Reading(major_of(version, 3), version)
     model = _build(request, config, reading, stored, keras3=True)
     h5_weights.load_keras3(str(inner), model, label)
     compiled = _compiled(config.get("compile_config") if isinstance(config, dict) else None)
@@ -152,7 +157,7 @@ def _read_h5(request: Request) -> KerasFile:
         stored = [item for item in hdf5.check_tree(file, label) if not item.path.startswith("/optimizer_weights/")]
         text = hdf5.text_attribute(file, "model_config")
         if text is not None:
-            return _read_whole_h5(request, file, _parse_json(text, f"{label}: model_config"), stored)
+            return _read_whole_h5(request, file, parse_json(text, f"{label}: model_config"), stored)
         group = file if "layer_names" in file.attrs or "layer_names0" in file.attrs else None
         if group is None and "model_weights" in file:
             group = file["model_weights"]
@@ -168,7 +173,7 @@ def _read_h5(request: Request) -> KerasFile:
                 "Pass --arch package.module:function (arch= in Python), a function that builds the model."
             )
         version = hdf5.text_attribute(group if group is not None else file, "keras_version") or ""
-        reading = Reading(_major(version, 3 if keras3 else 1), version)
+        reading = Reading(major_of(version, 3 if keras3 else 1), version)
         model = _from_arch(request)
         if not keras3:
             h5_weights.load_legacy(group, model, reading, label, by_order=True)
@@ -193,11 +198,11 @@ def _read_whole_h5(request: Request, file: Any, config: Json, stored: list[hdf5.
     group = file["model_weights"]
     version = hdf5.text_attribute(file, "keras_version") or hdf5.text_attribute(group, "keras_version") or ""
     backend = hdf5.text_attribute(file, "backend") or hdf5.text_attribute(group, "backend")
-    reading = Reading(_major(version, _guess_major(config)), version, backend)
+    reading = Reading(major_of(version, guess_major(config)), version, backend)
     model = _build(request, config, reading, stored, keras3=False)
     h5_weights.load_legacy(group, model, reading, label, by_order=False)
     training = hdf5.text_attribute(file, "training_config")
-    compiled = _compiled(_parse_json(training, f"{label}: training_config") if training else None)
+    compiled = _compiled(parse_json(training, f"{label}: training_config") if training else None)
     return KerasFile(model, reading.repairs, reading.names, compiled, version, "h5")
 
 
@@ -254,14 +259,14 @@ def _float_policy(dtype: str | None) -> Iterator[None]:
         keras.config.set_dtype_policy(before)
 
 
-def _major(version: str, otherwise: int) -> int:
+def major_of(version: str, otherwise: int) -> int:
     """1, 2 or 3 from the version that the file names."""
     match = re.match(r"\s*(\d+)", version)
     number = int(match.group(1)) if match else otherwise
     return min(max(number, 1), 3)
 
 
-def _guess_major(config: Json) -> int:
+def guess_major(config: Json) -> int:
     """The dialect where the file does not tell a version."""
     if isinstance(config, dict) and "module" in config:
         return 3

@@ -23,7 +23,8 @@ Json = Any
 class Preview:
     """What a file's configuration tells of its model.
 
-    `inputs` are (name, shape with batch, dtype), in the order in which Keras takes them; `policies` are the dtypes and
+    `inputs` are (name, shape with batch, dtype), in the order in which Keras takes them, none where one does not tell
+    its shape; `policies` are the dtypes and
     dtype policies of its layers. All of it is empty for files that hold weights alone (`config` is None).
     """
 
@@ -44,12 +45,12 @@ def preview(path: str | os.PathLike[str], rows: Rows, custom: Mapping[str, Any] 
     """
     path = Path(path)
     try:
-        kind = keras_files._kind(path)
+        kind = keras_files.container_of(path)
         found = _of_zip(path) if kind == "zip" else _of_h5(path)
         if found is None:
             return Preview("h5 weights")
         config, version, backend = found
-        number = keras_files._major(version, 3 if kind == "zip" else keras_files._guess_major(config))
+        number = keras_files.major_of(version, 3 if kind == "zip" else keras_files.guess_major(config))
         reading = Reading(number, version, backend)
         model = ConfigTree(reading, Vetting(reading, rows, dict(custom or {})), None, None).model(config)
     except RecursionError as error:
@@ -66,17 +67,8 @@ def preview(path: str | os.PathLike[str], rows: Rows, custom: Mapping[str, Any] 
 def _of_zip(path: Path) -> tuple[Json, str, str | None]:
     label = str(path)
     with open_zip(path, label) as archive:
-        missing = [name for name in ("config.json", keras_files.WEIGHTS) if name not in archive]
-        if missing:
-            raise BadInput(
-                f"{label}: expected a .keras file with config.json and {keras_files.WEIGHTS}, "
-                f"but the zip has no {', '.join(missing)}."
-            )
-        text = archive.read("config.json", keras_files.MOST_CONFIG)
-        told = archive.read("metadata.json", keras_files.MOST_CONFIG) if "metadata.json" in archive else b"{}"
-    config = keras_files._parse_json(text, f"{label}: config.json")
-    metadata = keras_files._parse_json(told, label)
-    version = metadata.get("keras_version") if isinstance(metadata, dict) else None
+        config, metadata = keras_files.config_of(archive, label)
+    version = metadata.get("keras_version")
     return config, version if isinstance(version, str) else "3", None
 
 
@@ -89,7 +81,7 @@ def _of_h5(path: Path) -> tuple[Json, str, str | None] | None:
         version, backend = (hdf5.text_attribute(file, key) for key in ("keras_version", "backend"))
         if version is None and "model_weights" in file:
             version = hdf5.text_attribute(file["model_weights"], "keras_version")
-    return keras_files._parse_json(text, f"{label}: model_config"), version or "", backend
+    return keras_files.parse_json(text, f"{label}: model_config"), version or "", backend
 
 
 def _policies(model: Json) -> Iterator[str]:
@@ -109,14 +101,19 @@ def _inputs(model: Mapping[str, Any]) -> list[tuple[str, tuple[int | None, ...],
     layers = model["config"]["layers"]
     known = {part["config"].get("name"): part["config"] for part in layers if part["class_name"] == "InputLayer"}
     ends = model["config"].get("input_layers")
-    names = list(known)[:1] if model["class_name"] == "Sequential" else [leaf[0] for leaf in leaves(ends)]
+    if model["class_name"] == "Sequential":
+        names = [(name, name) for name in list(known)[:1]]
+    elif isinstance(ends, Mapping):  # a dict of inputs: its keys are what the model calls them
+        names = [(key, leaf[0]) for key in sorted(ends, key=str) for leaf in leaves(ends[key])]
+    else:
+        names = [(leaf[0], leaf[0]) for leaf in leaves(ends)]
     found = []
-    for name in names:
-        config = known.get(name, {})
+    for name, layer in names:
+        config = known.get(layer, {})
         shape = config.get("batch_shape")
         if isinstance(shape, list) and all(d is None or isinstance(d, int) for d in shape):
             found.append((str(name), tuple(shape), str(config.get("dtype") or "float32")))
-    return found
+    return found if len(found) == len(names) else []
 
 
 def _outputs(model: Mapping[str, Any]) -> list[str]:
