@@ -63,7 +63,7 @@ CASES: list[Case] = [
     arithmetic("ops_div", lambda k, x: x / 7.0),
     arithmetic("ops_div_left", lambda k, x: 1.0 / x, low=0.5, high=2.0),
     arithmetic("ops_divide", lambda k, x: k.ops.divide(x, 7.0)),
-    arithmetic("ops_cast", lambda k, x: k.ops.cast(k.ops.cast(x * 4.0, "int32"), "float32")),
+    arithmetic("ops_cast", lambda k, x: k.ops.cast(k.ops.cast(x * 4.0, "int32"), k.config.floatx())),
     arithmetic("ops_neg", lambda k, x: -x),
     arithmetic("ops_neg_of_sum", lambda k, x: -(x + 1.5)),
     arithmetic("ops_minus_of_minus", lambda k, x: 1.0 - (x - 2.0) * -3.0),
