@@ -1,6 +1,7 @@
 """Where a conversion's CPU seconds go: `python tests/bench/bench_parts.py FILE.h5 ...`, a process for each file.
 
-The parts are those of the command's own process; the reference's process, a copy of it after the imports, is one figure.
+The parts are those of the command's own process; the reference's process, a copy of it after the imports, is one
+figure.
 """
 
 from __future__ import annotations
