@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from converter.errors import BadInput, ConvertError, NotEquivalent, Unsupported, UsageError
+from converter.streams import fill
 
 if TYPE_CHECKING:
     from converter.api import Output
@@ -123,6 +124,7 @@ COMMANDS = {"support": support}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure has one message and its exit code, never a traceback."""
+    fill()
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given[0] if given and given[0] in COMMANDS else ""
     command, prog = (COMMANDS[name], f"kconvert {name}") if name else (convert, "kconvert")

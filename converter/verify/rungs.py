@@ -116,7 +116,7 @@ def _diffs64(ours: Reference, double: list[Outputs], gates: Gates) -> list[Diff]
             by_log = 64 * float(np.finfo(np.float64).eps) if name.endswith(RECOVERED) else 0.0
             limit = max(gates.proof, gates.budget * ours.chaotic.get(name, 0.0) * _FINER)
             diffs.append(compare(name, reference, candidate, limit * magnitude(reference) + by_log))
-    return diffs
+    return _telling(diffs)
 
 
 def _settled(ours: Reference, hop: Runner, gates: Gates, double: list[Outputs]) -> bool:
@@ -180,6 +180,7 @@ def _rung32(ours: Reference, hop: Runner, single: list[Outputs], double: list[Ou
             if name not in ours.chaotic and diff.max_rel is not None and size > 0 and tol / size > gates.large:
                 large[name] = max(large.get(name, 0.0), tol / size)
             diffs.append(diff)
+    diffs = _telling(diffs)
     against = f"{ours.runner.name} {ours.runner.dtype if ours.double is None else 'float64'}"
     passed: bool | None = bool(diffs) and all(diff.passed for diff in diffs)
     if ours.chaotic:
@@ -251,6 +252,13 @@ def _step(dtype: np.dtype[Any] | None, size: float) -> float:
     with np.errstate(over="ignore"):
         step = float(np.spacing(np.abs(dtype.type(size))))
     return step if np.isfinite(step) else float(np.finfo(dtype.type).eps) * size
+
+
+def _telling(diffs: list[Diff]) -> list[Diff]:
+    """Without the inputs on which an output has nothing to compare (a mask that is drawn empty, for instance), where
+    other inputs have something."""
+    told = {diff.name for diff in diffs if not diff.nothing}
+    return [diff for diff in diffs if not diff.nothing or diff.name not in told]
 
 
 def _worst(diffs: Sequence[Diff]) -> tuple[Diff, ...]:
