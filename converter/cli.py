@@ -100,7 +100,8 @@ def convert(model: Path, to: str, output: Path | None, reports: tuple[Path, ...]
     except ConvertError as error:
         if failure is None:
             raise
-        click.echo(f"kconvert: {error}", err=True)
+        if str(error) != str(failure):
+            click.echo(f"kconvert: {error}", err=True)
     if failure is not None:
         raise failure
     _show(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))

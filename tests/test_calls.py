@@ -111,3 +111,16 @@ def test_one_tensor_is_an_example_of_two_inputs() -> None:
     module.forward = lambda left, right: left - 2 * right  # type: ignore[method-assign, assignment]
     made = converter.convert(module, "onnx", example_inputs=(X, X))
     assert made.report.passed, made.report.headline()
+
+
+@pytest.mark.parametrize("args", [(), (X,)])
+def test_keyword_inputs_are_in_the_order_of_the_signature(args: tuple[Tensor, ...]) -> None:
+    class Three(nn.Module):
+        def forward(self, first: Tensor, second: Tensor, third: Tensor, **more: Tensor) -> Tensor:
+            return first - 2 * second + 4 * third * more["last"]
+
+    given = {"last": X, "third": X, "first": X, "second": X}
+    named = {name: tensor for name, tensor in given.items() if name != "first" or not args}
+    made = converter.convert(Three(), "onnx", example_inputs=args, example_kwargs=named)
+    assert [value.name for value in made.onnx.graph.input] == ["first", "second", "third", "last"]
+    assert made.report.passed

@@ -556,3 +556,10 @@ def test_keras_that_cannot_be_imported_is_the_users_matter(empty: Path, backend:
     env = {"KERAS_BACKEND": backend, "KERAS_HOME": str(home)}
     done = kconvert(empty, FIXTURES / "mlp.h5", "--to", "torch", env=env)
     refused(done, 2, empty, "Keras cannot be imported", "keras.json")
+
+
+def test_a_report_that_cannot_be_written_is_told_once(empty: Path) -> None:
+    (empty.parent / "r.json").mkdir()
+    done = kconvert(empty, FIXTURES / "mlp.h5", "--to", "torch", "--report", empty.parent / "r.json")
+    refused(done, 5, empty, "which is a directory")
+    assert len(done.stderr.splitlines()) == 1

@@ -127,7 +127,9 @@ def _exported(
             "convert(model, 'keras', example_inputs=(torch.zeros(1, 3, 224, 224),))."
         )
     try:
-        inspect.signature(model.forward).bind(*(args or ()), **(kwargs or {}))
+        bound = inspect.signature(model.forward).bind(*(args or ()), **(kwargs or {}))
+        if kwargs:  # in the order of the signature; what it has no name for follows
+            kwargs = {name: kwargs[name] for name in [*bound.arguments, *kwargs] if name in kwargs}
     except TypeError as error:
         raise UsageError(
             f"The example inputs do not fit forward{inspect.signature(model.forward)}: {error}. They are given in its "
