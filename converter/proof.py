@@ -144,6 +144,9 @@ def prove(
 
     def ask(runner: Runner) -> Found:
         sets, refused = (own, []) if own is not None else fitting_inputs(evidence.specs, seed, runner.refuses)
+        if not sets and source.kind == "torch":
+            why = refused[0] if refused else "there are none"
+            raise UsageError(f"The module answers no inputs of its examples' shapes and dtypes: {why}.")
         hops = _hops(made, device, Path(folder))
         shown[:] = sets[:1]
         return judge(runner, hops, sets, seed=seed, weights=weights, progress=progress), refused

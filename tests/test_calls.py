@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import converter
-from converter.errors import Unsupported
+from converter.errors import Unsupported, UsageError
 
 X = torch.zeros(2, 4)
 
@@ -124,3 +124,9 @@ def test_keyword_inputs_are_in_the_order_of_the_signature(args: tuple[Tensor, ..
     made = converter.convert(Three(), "onnx", example_inputs=args, example_kwargs=named)
     assert [value.name for value in made.onnx.graph.input] == ["first", "second", "third", "last"]
     assert made.report.passed
+
+
+def test_examples_that_the_module_itself_refuses_are_no_verdict() -> None:
+    """torch.export traces integers through a Linear that cannot compute with them."""
+    with pytest.raises(UsageError, match="of its examples' shapes and dtypes"):
+        converter.convert(nn.Sequential(nn.Linear(4, 3)), "onnx", example_inputs=X.long())
