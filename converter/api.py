@@ -57,7 +57,7 @@ def convert(
             is that of a spatial layer; "source" leaves every input and output as the source has it.
         inputs: arrays to verify with, in the order of the model's inputs or by their names, or the array of a single
             input; random ones else.
-        example_inputs: tensors that an nn.Module is traced with; the first axis is the batch.
+        example_inputs: tensors that an nn.Module is traced with, or a single one; the first axis is the batch.
         example_kwargs: the same for its keyword arguments; they become inputs in the order of the module's signature.
         dynamic: torch.export's dynamic_shapes, in the place of a batch of any size.
         arch: for a file that holds weights only: a callable, or 'package.module:callable', that returns the model.
@@ -70,6 +70,8 @@ def convert(
     Raises:
         UsageError, Unsupported (all reasons at once, before anything is built), BadInput.
     """
+    if type(device).__name__ == "device":  # torch.device, by its own name
+        device = str(device)
     check(
         model,
         to,
@@ -84,6 +86,8 @@ def convert(
         verify=verify,
         seed=seed,
     )
+    if hasattr(example_inputs, "shape"):
+        example_inputs = (example_inputs,)
     return run(
         Asked(model, to, layout, Examples(example_inputs, example_kwargs, dynamic), arch, arch_args),
         Proving(inputs, device, seed, progress) if verify else None,
@@ -125,6 +129,8 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
             given.match(told, proving.inputs)  # what does not fit is told before the frameworks are imported
     frameworks.before_torch()
     frameworks.choose_keras()
+    if from_file or asked.to == "keras":
+        frameworks.import_keras()
     if proving is not None:
         frameworks.check_device(proving.device)
     with contextlib.ExitStack() as stack:
@@ -182,7 +188,7 @@ def _made(source: Source, asked: Asked) -> Conversion:
         notes=list(captured.notes),
     )
     made = Conversion(asked.to, "", WeightMaps(), report, graph=plain, onnx_turns=onnx_turns)
-    made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy)
+    made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy, pack=captured.pack)
     written: Sequence[Any] = ()
     if asked.to == "torch":
         written = _as_torch(made, g, captured.outputs, source, asked.layout)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from converter.errors import BadInput, ConvertError, NotEquivalent, Unsupported, UsageError
+from converter.streams import fill
 
 if TYPE_CHECKING:
     from converter.api import Output
@@ -99,7 +100,8 @@ def convert(model: Path, to: str, output: Path | None, reports: tuple[Path, ...]
     except ConvertError as error:
         if failure is None:
             raise
-        click.echo(f"kconvert: {error}", err=True)
+        if str(error) != str(failure):
+            click.echo(f"kconvert: {error}", err=True)
     if failure is not None:
         raise failure
     _show(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
@@ -123,6 +125,7 @@ COMMANDS = {"support": support}
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure has one message and its exit code, never a traceback."""
+    fill()
     given = list(sys.argv[1:] if arguments is None else arguments)
     name = given[0] if given and given[0] in COMMANDS else ""
     command, prog = (COMMANDS[name], f"kconvert {name}") if name else (convert, "kconvert")

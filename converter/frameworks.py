@@ -56,6 +56,22 @@ def choose_keras() -> None:
     os.environ["KERAS_BACKEND"] = "torch" if importlib.util.find_spec("torch") else "tensorflow"
 
 
+def import_keras() -> None:
+    """Import Keras; UsageError where its backend or its settings keep it from that, which are the user's."""
+    if sys.modules.get("keras") is not None:
+        return
+    try:
+        importlib.import_module("keras")
+    except Exception as error:  # a missing backend, an unknown one, or settings in keras.json that it refuses
+        chosen = os.environ.get("KERAS_BACKEND")
+        whose = f"KERAS_BACKEND={chosen}" if chosen else "the backend of keras.json"
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(
+            f"Keras cannot be imported with {whose}: {first}. Set KERAS_BACKEND=torch, or install what is missing; "
+            f"Keras's own settings are in {os.path.join(_home(), 'keras.json')}."
+        ) from error
+
+
 def hide_others(backend: str) -> None:
     """Make what a process of our own does not compute with unimportable: seconds and 500 MB saved.
 
@@ -141,11 +157,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def _home() -> str:
+    """The folder of Keras's settings."""
+    return os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
+
+
 def _configured() -> bool:
     """Whether keras.json names a backend; the file that Keras itself writes on its first import is nobody's choice."""
-    home = os.environ.get("KERAS_HOME") or os.path.join(os.path.expanduser("~"), ".keras")
     try:
-        found = json.loads(Path(home, "keras.json").read_text())
+        found = json.loads(Path(_home(), "keras.json").read_text())
         return bool(found.get("backend")) and found != WRITTEN
     except (OSError, ValueError, AttributeError):
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
@@ -45,6 +46,8 @@ class Evidence:
     specs: list[InputSpec] = field(default_factory=list)
     weights: list[tuple[str, Any, Callable[[np.ndarray], np.ndarray]]] = field(default_factory=list)
     to_numpy: Callable[[Any], np.ndarray] = np.asarray
+    pack: Any = None
+    """The arguments of a call of a PyTorch source, where they are more than its inputs in a row."""
 
 
 def input_specs(inputs: Sequence[ir.Value]) -> list[InputSpec]:
@@ -133,7 +136,7 @@ def prove(
 ) -> None:
     """Judge a conversion and put what was found into its report."""
     evidence: Evidence = made.evidence
-    reference = _reference(source, worker)
+    reference = _reference(source, worker, evidence.pack)
     own = None if inputs is None else _given(evidence.specs, inputs)
     weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
 
@@ -141,11 +144,19 @@ def prove(
 
     def ask(runner: Runner) -> Found:
         sets, refused = (own, []) if own is not None else fitting_inputs(evidence.specs, seed, runner.refuses)
+        if not sets and source.kind == "torch":
+            why = refused[0] if refused else "there are none"
+            raise UsageError(f"The module answers no inputs of its examples' shapes and dtypes: {why}.")
         hops = _hops(made, device, Path(folder))
         shown[:] = sets[:1]
         return judge(runner, hops, sets, seed=seed, weights=weights, progress=progress), refused
 
-    with tempfile.TemporaryDirectory(prefix="kconvert_") as folder:
+    # Overflows and what Keras remarks of a model are no news here; whoever makes errors of warnings has no other proof.
+    with (
+        warnings.catch_warnings(action="ignore"),
+        np.errstate(all="ignore"),
+        tempfile.TemporaryDirectory(prefix="kconvert_") as folder,
+    ):
         others = OTHERS.get(reference.backend, ()) if source.kind == "keras" else ()
         try:
             answer: Found | UsageError = ask(reference)
@@ -263,12 +274,13 @@ def _asked_again(
     return second
 
 
-def _reference(source: Source, worker: Worker | None) -> Runner:
+def _reference(source: Source, worker: Worker | None, pack: Any) -> Runner:
     if source.kind == "torch":
         from converter.verify.run_torch import torch_runner
 
         model = source.model
-        return torch_runner(model.module() if hasattr(model, "graph_signature") else model, name="torch source")
+        module = model.module() if hasattr(model, "graph_signature") else model
+        return torch_runner(module, name="torch source", pack=pack)
     if worker is not None:
         return worker.runner("keras source")
     from converter.verify.run_keras import keras_runner

@@ -232,7 +232,8 @@ class Report:
         caveats = self.caveats()
         if self.passed is False:
             broken = f" {self.broken}".rstrip(" .")
-            return f"{head}NOT EQUAL.{broken}." if broken else f"{head}NOT EQUAL."
+            word = "NOT PROVED" if self.broken.startswith("nothing could be") else "NOT EQUAL"
+            return f"{head}{word}.{broken}." if broken else f"{head}{word}."
         verdict = f"equal. It rests on {self.rests_on}." if self.passed else "not verified"
         return f"{head}{'; '.join(caveats)}; {verdict}" if caveats else head + verdict
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from converter import sources
+from converter.build.names import hides_a_module
 from converter.errors import UsageError
 from converter.files.recognise import recognise
 
@@ -58,6 +59,8 @@ def check(
     if layout not in LAYOUTS:
         raise UsageError(f"layout: expected 'native' or 'source', received {layout!r}.")
     check_seed(seed)
+    if isinstance(verify, str) or verify not in (True, False):
+        raise UsageError(f"verify: expected True or False, received {verify!r}.")
     check_device(device, "onnx" if output is not None and Path(output).suffix.lower() == ".onnx" else to)
     if output is not None:
         check_output(output, to)
@@ -137,6 +140,12 @@ def check_output(output: str | os.PathLike[str], to: str) -> None:
         raise UsageError(
             f"{output}: {NAMES[to]} models are written as {known}, or into a directory; received {kind!r}."
         )
+    stem = Path(output).stem
+    if kind in (".py", ".safetensors", ".keras") and kind in FILES[to] and hides_a_module(stem):
+        raise UsageError(
+            f"{output}: its source text, {stem}.py, would be imported in the place of the module {stem!r}, "
+            f"by itself first of all. Choose another name, {stem}_model{kind} for instance."
+        )
 
 
 def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any) -> None:
@@ -152,12 +161,33 @@ def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any
         )
     if not names:
         return
+    check_example_forms(inputs, kwargs)
     if kind != "torch" or program:
         what = "an exported program" if program else f"a model of {NAMES.get(kind, kind)}"
         raise UsageError(
             f"{names[0]} is for PyTorch code that has to be traced; {what} knows its inputs. "
             "Leave it out; --inputs (inputs) gives the arrays to verify with."
         )
+
+
+def check_example_forms(inputs: Any, kwargs: Any) -> None:
+    """Example inputs are a sequence in the order of forward's parameters, or one tensor; none of them is empty."""
+    if isinstance(inputs, Mapping | str | bytes) or (inputs is not None and not _sequence(inputs)):
+        hint = " Tensors by name are example_kwargs." if isinstance(inputs, Mapping) else ""
+        raise UsageError(
+            "example_inputs: expected the tensors in the order of forward's parameters, (x,) for a single one, "
+            f"received {type(inputs).__name__}.{hint}"
+        )
+    if kwargs is not None and not (isinstance(kwargs, Mapping) and all(isinstance(key, str) for key in kwargs)):
+        raise UsageError(f"example_kwargs: expected tensors by the names of forward's parameters, received {kwargs!r}.")
+    given = [inputs] if hasattr(inputs, "shape") else list(inputs or ())
+    for value in [*given, *(kwargs or {}).values()]:
+        if 0 in getattr(value, "shape", ()):
+            raise UsageError(f"example_inputs: a tensor of shape {tuple(value.shape)} is empty, and shows nothing.")
+
+
+def _sequence(inputs: Any) -> bool:
+    return isinstance(inputs, Sequence) or hasattr(inputs, "shape")
 
 
 def check_arch(arch: Any, arch_args: Any) -> None:

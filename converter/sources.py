@@ -75,6 +75,16 @@ def kind_of(model: Any) -> Literal["keras", "torch"]:
     keras, torch = sys.modules.get("keras"), sys.modules.get("torch")
     if keras is not None and isinstance(model, keras.Model):
         return "keras"
+    if keras is not None and isinstance(model, keras.layers.Layer):
+        raise UsageError(
+            "Expected a keras.Model, received a layer alone. Give it an input: keras.Sequential([keras.Input(shape), "
+            "layer])."
+        )
+    if torch is not None and isinstance(model, torch.jit.ScriptModule):
+        raise UsageError(
+            "A TorchScript module is compiled already, and torch.export does not trace it. Pass the nn.Module that it "
+            "was made of."
+        )
     if torch is not None and isinstance(model, torch.nn.Module):
         return "torch"
     if torch is not None and "torch.export" in sys.modules and isinstance(model, torch.export.ExportedProgram):
@@ -87,6 +97,11 @@ def kind_of(model: Any) -> Literal["keras", "torch"]:
 
 def check_arch(model: Any, arch: Any) -> None:
     """UsageError for a file of weights without `arch`, and for `arch` with what holds its model itself."""
+    if hasattr(arch, "state_dict") and not isinstance(arch, type):
+        raise UsageError(
+            f"arch: expected what makes the model, received a {type(arch).__name__} itself, which would be changed. "
+            "Pass its class, or a function that returns it."
+        )
     if not isinstance(model, (str, os.PathLike)):
         if arch is not None:
             raise UsageError("arch goes with a file that holds weights only, and a live model was given.")

@@ -16,6 +16,17 @@ MOST = 20000
 """So many characters of what the frameworks said are shown behind an internal error."""
 
 
+def fill() -> None:
+    """Open into nothing what the caller has closed of the three streams, or the next file gets the number of one."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+", encoding="utf-8"))  # noqa: SIM115  open to the end
+
+
 @contextmanager
 def quiet(progress: bool) -> Iterator[Callable[[str], None]]:
     """Keep what is written to standard error, by Python or by C code, for an error that is not one of ours.

@@ -529,3 +529,37 @@ def test_standard_error_is_for_us_alone_and_a_crash_is_told(here: Path) -> None:
     assert done.returncode == -signal.SIGABRT
     assert "Aborted" in done.stderr
     assert "own.py" in done.stderr
+
+
+def test_files_of_the_current_folder_are_no_modules(empty: Path) -> None:
+    for name in ("json", "click", "torch", "keras", "numpy"):
+        (empty / f"{name}.py").write_text("raise SystemExit('imported')\n")
+    done = kconvert(empty, FIXTURES / "mlp.h5", "--to", "torch", "--no-verify", "-o", "net.py")
+    assert done.returncode == 0, done.stderr
+
+
+def test_closed_streams(empty: Path) -> None:
+    command = [sys.executable, "-m", "converter", str(FIXTURES / "mlp.h5"), "--to", "torch", "--no-verify"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["sh", "-c", 'exec "$@" <&- >&-', "sh", *command], cwd=empty, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (empty / "mlp.safetensors").exists()
+
+
+@pytest.mark.parametrize(("backend", "settings"), [("nonsense", "{}"), ("torch", '{"floatx": "float99"}')])
+def test_keras_that_cannot_be_imported_is_the_users_matter(empty: Path, backend: str, settings: str) -> None:
+    home = empty.parent / "home"
+    home.mkdir()
+    (home / "keras.json").write_text(settings)
+    env = {"KERAS_BACKEND": backend, "KERAS_HOME": str(home)}
+    done = kconvert(empty, FIXTURES / "mlp.h5", "--to", "torch", env=env)
+    refused(done, 2, empty, "Keras cannot be imported", "keras.json")
+
+
+def test_a_report_that_cannot_be_written_is_told_once(empty: Path) -> None:
+    (empty.parent / "r.json").mkdir()
+    done = kconvert(empty, FIXTURES / "mlp.h5", "--to", "torch", "--report", empty.parent / "r.json")
+    refused(done, 5, empty, "which is a directory")
+    assert len(done.stderr.splitlines()) == 1

@@ -582,3 +582,32 @@ def test_worker_errors(here):
     ):
         worker.ready()
     assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize(("source", "target"), [("relu", "relu6"), ("relu6", "relu"), ("relu6", "hardtanh")])
+def test_what_clips_is_met_though_the_inputs_are_small(source, target):
+    x = keras.Input((8,))
+    model = keras.Model(x, keras.layers.Dense(3)(keras.layers.Dense(4, activation=source)(x)))
+    rng = np.random.default_rng(0)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape) * 0.3)
+    first, second = nn.Linear(8, 4), nn.Linear(4, 3)
+    with torch.no_grad():
+        for layer, own in ((first, model.layers[1]), (second, model.layers[2])):
+            layer.weight.copy_(torch.from_numpy(keras.ops.convert_to_numpy(own.kernel).T.copy()))
+            layer.bias.copy_(torch.from_numpy(keras.ops.convert_to_numpy(own.bias).copy()))
+
+    class Clipped(nn.Module):
+        def __init__(self, name):
+            super().__init__()
+            self.first, self.second, self.name = first, second, name
+
+        def forward(self, x):
+            function = {"hardtanh": lambda y: y.clamp(0, 60)}.get(self.name) or getattr(nn.functional, self.name)
+            return self.second(function(self.first(x)))
+
+    drawn = make_inputs([InputSpec("x", (None, 8))], 0)
+    assert judge(keras_runner(model), [torch_runner(Clipped(source))], drawn).proof
+    verdict = judge(keras_runner(model), [torch_runner(Clipped(target))], drawn)
+    assert verdict.passed is False
+    assert any("a hundred times" in rung.note for rung in verdict.rungs)

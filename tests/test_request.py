@@ -157,3 +157,55 @@ def test_shapes_that_are_none(text: str) -> None:
 def test_shapes() -> None:
     assert shape_of("1,3,32,32") == ((1, 3, 32, 32), "float32")
     assert shape_of("2,16:int64") == ((2, 16), "int64")
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        ({"example_inputs": {"input": torch.zeros(1, 3)}}, "example_kwargs"),
+        ({"example_inputs": "x"}, "received str"),
+        ({"example_inputs": 3}, "received int"),
+        ({"example_inputs": ()}, "missing a required argument"),
+        ({"example_inputs": (torch.zeros(1, 3), torch.zeros(1, 3))}, "too many positional"),
+        ({"example_inputs": torch.zeros(0, 3)}, "empty"),
+        ({"example_inputs": (torch.zeros(0, 3),)}, "empty"),
+        ({"example_kwargs": [torch.zeros(1, 3)]}, "by the names"),
+        ({"example_kwargs": {"nope": torch.zeros(1, 3)}}, "do not fit"),
+        ({"example_inputs": (torch.zeros(1, 3),), "verify": "no"}, "True or False"),
+        ({"example_inputs": (torch.zeros(1, 3),), "verify": None}, "True or False"),
+    ],
+)
+def test_example_inputs_that_no_call_could_take(call: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        converter.convert(torch.nn.Linear(3, 2), "keras", **call)
+
+
+def test_one_example_is_given_without_a_tuple_and_a_device_as_torch_has_it() -> None:
+    made = converter.convert(
+        torch.nn.Linear(3, 2), "onnx", example_inputs=torch.zeros(1, 3), device=torch.device("cpu"), verify=False
+    )
+    assert made.onnx.graph.input[0].name == "input"
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:FutureWarning")
+def test_what_is_no_model_is_told_so() -> None:
+    with pytest.raises(UsageError, match="a layer alone"):
+        converter.convert(keras.layers.Dense(2), "torch")
+    traced = torch.jit.trace(torch.nn.ReLU(), torch.zeros(1, 2))
+    with pytest.raises(UsageError, match="compiled already"):
+        converter.convert(traced, "keras", example_inputs=torch.zeros(1, 2))
+
+
+def test_a_module_is_not_what_makes_one(tmp_path: Path) -> None:
+    module = torch.nn.Linear(3, 2)
+    torch.save(module.state_dict(), tmp_path / "net.pt")
+    with pytest.raises(UsageError, match="Linear itself"):
+        converter.convert(tmp_path / "net.pt", "keras", arch=module, example_inputs=torch.zeros(1, 3))
+
+
+@pytest.mark.parametrize("name", ["json.py", "torch.py", "a/numpy.safetensors"])
+def test_no_file_is_written_that_hides_a_module(name: str) -> None:
+    with pytest.raises(UsageError, match="in the place of the module"):
+        asked(output=name)
+    asked(output=Path(name).with_suffix(""))
+    asked(output=Path(name).with_suffix(".onnx"))

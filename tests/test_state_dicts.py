@@ -201,3 +201,13 @@ def test_arch_that_is_no_arch(tmp_path: Path) -> None:
             read(tmp_path / "n.pt", arch)
     with pytest.raises(UsageError, match="holds its model"):
         read(hostile.FIXTURES / "mlp.pt2", Net)
+
+
+def test_an_error_of_the_users_code_is_told_once(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("def make(n=1):\n    raise RuntimeError('no such width')\n")
+    torch.save(Net().state_dict(), tmp_path / "n.pt")
+    with pytest.raises(UsageError) as caught:
+        convert(tmp_path / "n.pt", "keras", arch=f"{tmp_path / 'net.py'}:make", example_inputs=[torch.zeros(2, 4)])
+    assert str(caught.value).count("raised") == 1
+    assert "no such width" in str(caught.value)
+    assert "locals" not in str(caught.value)

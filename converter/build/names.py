@@ -10,7 +10,7 @@ import sys
 import unicodedata
 
 LOCALS = frozenset({"self", "torch", "nn", "F", "math", "Model", "OrderedDict", "Tensor"})
-FRAMEWORKS = frozenset({"torch", "numpy", "keras", "tensorflow", "onnx", "safetensors", "converter"})
+FRAMEWORKS = frozenset({"torch", "numpy", "keras", "tensorflow", "onnx", "safetensors", "h5py", "sympy", "converter"})
 
 
 def identifier(name: str, fallback: str = "layer") -> str:
@@ -74,4 +74,9 @@ def class_name(name: str) -> str:
 def file_stem(name: str) -> str:
     """The stem of a generated file: an identifier that hides no module anybody imports."""
     stem = identifier(name, "model")
-    return f"{stem}_model" if stem in sys.stdlib_module_names or stem in FRAMEWORKS else stem
+    return f"{stem}_model" if hides_a_module(stem) else stem
+
+
+def hides_a_module(stem: str) -> bool:
+    """Whether a file of this name would be imported in the place of a module of Python's or a framework's."""
+    return stem in sys.stdlib_module_names or stem in FRAMEWORKS

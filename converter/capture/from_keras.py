@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,8 @@ class Captured:
     outputs: Any
     inputs: list[Any] = field(default_factory=list)
     notes: list[Any] = field(default_factory=list)
+    pack: Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]] | None = None
+    """The graph's inputs -> the arguments that the model itself is called with, by position and by name."""
 
 
 def to_numpy(variable: Any) -> np.ndarray:

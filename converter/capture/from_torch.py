@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -100,13 +101,15 @@ def capture(
     if walk.items:
         raise Unsupported(walk.items)
     returned, structure = torch_nodes.outputs(program)
+    if not returned:
+        raise Unsupported([Item("forward", "output", "the model returns no tensor.")])
     for node in returned:
-        value = walk.values[node.name]
-        if value is None:
+        value = walk.values.get(node.name)
+        if value is None or node.name in walk.weights:
             raise Unsupported([Item(node.name, "output", "the model returns a weight, which no input reaches.")])
         g.graph.outputs.append(value)
     g.remove_unused()
-    return Captured(g, structure, torch_nodes.inputs(program), notes)
+    return Captured(g, structure, torch_nodes.inputs(program), notes, torch_nodes.packer(program))
 
 
 def _is_module(model: Any) -> bool:
@@ -123,6 +126,17 @@ def _exported(
             "A live nn.Module is traced, and for that it needs example inputs: "
             "convert(model, 'keras', example_inputs=(torch.zeros(1, 3, 224, 224),))."
         )
+    try:
+        bound = inspect.signature(model.forward).bind(*(args or ()), **(kwargs or {}))
+        if kwargs:  # in the order of the signature; what it has no name for follows
+            kwargs = {name: kwargs[name] for name in [*bound.arguments, *kwargs] if name in kwargs}
+    except TypeError as error:
+        raise UsageError(
+            f"The example inputs do not fit forward{inspect.signature(model.forward)}: {error}. They are given in its "
+            "order, or by name in example_kwargs."
+        ) from error
+    except ValueError:
+        pass  # a forward that Python cannot read the parameters of: export knows better
     try:
         return torch_nodes.export(model, args or (), kwargs, dynamic, notes)
     except Exception as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +43,7 @@ def export(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dy
     frameworks.before_torch()
     import torch
 
-    given, named = tuple(_tensor(a) for a in args), {k: _tensor(v) for k, v in (kwargs or {}).items()}
+    given, named = _tensors(tuple(args)), _tensors(dict(kwargs or {}))
     with _eval_mode(model), torch.no_grad(), _quiet():
         if dynamic is None:
             try:
@@ -68,11 +68,18 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _tensor(value: Any) -> Any:
+def _tensors(values: Any) -> Any:
+    """Arrays as tensors, and each tensor as one of its own: export takes one that is given twice for one input."""
     import numpy as np
     import torch
+    from torch.utils import _pytree as tree
 
-    return torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
+    def alone(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return torch.from_numpy(np.array(value, order="C"))
+        return value.detach().clone() if isinstance(value, torch.Tensor) else value
+
+    return tree.tree_map(alone, values)
 
 
 def _twice(values: Any) -> Any:
@@ -163,6 +170,23 @@ def inputs(program: Any) -> list[Any]:
     names = [name for name in program.graph_signature.user_inputs if isinstance(name, str)]
     found = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
     return [found[name] for name in names if shape_of(found[name]) is not None] if names else []
+
+
+def packer(program: Any) -> Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]]:
+    """The tensors of `inputs` -> forward's arguments by position and by name, in the lists and dicts that it takes them
+    in; None and plain numbers are those that the program was traced with."""
+    from torch.utils import _pytree as tree
+
+    tensors = {node.name for node in inputs(program)}
+    given = list(program.graph_signature.user_inputs)
+
+    def pack(values: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        left = iter(values)
+        leaves = [next(left) if isinstance(each, str) and each in tensors else each for each in given]
+        args, named = tree.tree_unflatten(leaves, program.call_spec.in_spec)
+        return args, named
+
+    return pack
 
 
 def outputs(program: Any) -> tuple[list[Any], Any]:

@@ -61,6 +61,8 @@ def _made(make: Callable[..., Any], arguments: Mapping[str, Any]) -> Any:
     try:
         with torch.random.fork_rng(devices=[]):  # the weights that it draws are replaced
             module = make(**arguments)
+    except UsageError:  # of a name that was looked up: it says already what was raised where
+        raise
     except Exception as error:
         name = getattr(make, "__qualname__", repr(make))
         raise UsageError(f"--arch: {name} raised {type(error).__name__}: {error}. See --arch-args.") from error

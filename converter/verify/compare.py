@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
+_NOTHING = "nothing compared: it "
 _KINDS = {"f": "float", "i": "integer", "u": "integer", "b": "boolean", "c": "complex", "U": "text", "S": "text"}
 
 
@@ -34,6 +35,13 @@ class Diff:
     elements: int = 0
     nan: int = 0
     inf: int = 0
+
+    @property
+    def nothing(self) -> str:
+        """Why there was nothing to compare, though both sides have the same; '' where there was."""
+        if self.passed or not self.reason.startswith(_NOTHING):
+            return ""
+        return self.reason.removeprefix(_NOTHING)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; infinities as text, since JSON has none."""
@@ -80,7 +88,7 @@ def compare(name: str, reference: Array, candidate: Array, tol: float, *, share:
     if None in kinds or kinds[0] != kinds[1]:
         return Diff(name, False, f"dtype {candidate.dtype}, expected {reference.dtype}", tol)
     if reference.size == 0:
-        return Diff(name, False, f"nothing compared: the output is empty {list(reference.shape)}", tol)
+        return Diff(name, False, f"{_NOTHING}is empty {list(reference.shape)}", tol)
     if kinds[0] == "text":
         return _by_share(name, reference == candidate, share)
     if kinds[0] in ("integer", "boolean"):
@@ -111,7 +119,7 @@ def _by_value(name: str, reference: Array, candidate: Array, tol: float) -> Diff
         return Diff(name, False, "infinity differs in sign", tol, elements=reference.size, nan=nan, inf=inf)
     finite = np.isfinite(reference)
     if not finite.any():
-        return Diff(name, False, "nothing compared: no element is finite", tol, nan=nan, inf=inf)
+        return Diff(name, False, f"{_NOTHING}has no finite number", tol, nan=nan, inf=inf)
 
     wide = _wide(reference)
     left = np.where(finite, reference, 0).astype(wide)

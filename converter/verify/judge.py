@@ -55,7 +55,7 @@ def judge(
         verdict.weak = _weak(ours, verdict, hops, verdict.rungs[before:])
         _conclude(verdict, ours, verdict.rungs[before:])
     else:
-        verdict.broken = f"{source.name} answered none of the inputs"
+        verdict.broken = f"nothing could be judged: {source.name} answered none of the inputs"
     return verdict
 
 
@@ -68,7 +68,11 @@ def _conclude(verdict: Verdict, ours: Reference, rungs: Sequence[Rung]) -> None:
     whole = bool(judged) and not failed
     chaos = ", ".join(f"{name} {value:.1e}" for name, value in verdict.chaotic.items())
     if failed:
+        nothing = [diff for rung in failed for diff in rung.diffs if diff.nothing]
+        alone = all(diff.passed or diff.nothing for rung in failed for diff in rung.diffs)
         verdict.broken = _where(rungs, ours.runner.name, failed[0])
+        if nothing and alone:
+            verdict.broken = f"nothing could be compared: {nothing[0].name} {nothing[0].nothing} in the source, too"
     elif not judged and chaos:
         verdict.broken = f"nothing could be judged: chaotic in float32 (own error: {chaos}), and no float64 to rest on"
     unequal = verdict.weights is not None and verdict.weights.passed is False

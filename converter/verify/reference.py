@@ -11,12 +11,23 @@ import numpy as np
 from .compare import Array, magnitude
 from .evidence import is_really_float64, probe64, softmax_axes
 from .inputs import InputSet
-from .runner import Runner, attempt
+from .runner import RunFn, Runner, attempt
 from .search import moving_inputs, same_arrays
 from .taps import LOGITS, RECOVERED, Outputs, kinds_in, labelled, logits, split
 from .verdict import Gates
 
 _HALF_NOISE = 0.3
+_FURTHER = 100
+
+
+@dataclass
+class Far:
+    """The smallest set's inputs a hundred times as large, with either sign, and the float64 answers on them, if any.
+
+    Small inputs leave what clips untouched: a ReLU6 in the place of a ReLU shows in nothing else."""
+
+    inputs: list[list[Array]]
+    answers: list[Outputs] = field(default_factory=list)
 
 
 @dataclass
@@ -35,6 +46,7 @@ class Reference:
     noise: dict[str, float] = field(default_factory=dict)  # own float32 error, relative, the worst of all sets
     flips: dict[str, float] = field(default_factory=dict)  # share of unequal elements, integers and booleans
     chaotic: dict[str, float] = field(default_factory=dict)  # noise past what a float32 comparison can mean
+    far: Far | None = None  # float64 answers on inputs that go further
     half: list[Outputs] = field(default_factory=list)  # a mixed-precision source as it is; `single` is its twin's
 
     @property
@@ -71,7 +83,8 @@ def ask_source(runner: Runner, sets: Sequence[InputSet], gates: Gates, notes: li
     moving_inputs(runner, run, ours.sets, raw, gates.weak, notes, seed)
     double = None
     if runner.open64 is not None:
-        double, ours.straight, ours.why = ask64(runner, ours.sets)
+        ours.far = _far(ours.sets)
+        double, ours.straight, ours.why = ask64(runner, ours.sets, far=ours.far)
     if run is not runner.run32:
         half, _ = attempt(lambda: [runner.answer(runner.run32, each.arrays) for each in ours.sets])
         ours.half = [split(outputs)[0] for outputs in half or []]
@@ -95,10 +108,27 @@ def _name(ours: Reference, raw: list[Outputs], double: list[Outputs] | None) -> 
     ours.kinds = kinds_in([*raw, *(double or [])])
     ours.single = [labelled(outputs, ours.kinds, ours.axes) for outputs in raw]
     ours.double = None if double is None else [labelled(outputs, ours.kinds, ours.axes) for outputs in double]
+    if ours.far is not None:
+        ours.far.answers = [labelled(outputs, ours.kinds, ours.axes) for outputs in ours.far.answers]
+
+
+def _far(sets: Sequence[InputSet]) -> Far | None:
+    arrays = min(sets, key=size_of).arrays
+    if not any(array.dtype.kind == "f" for array in arrays):
+        return None
+    return Far(
+        [
+            [array.astype(np.float64) * factor if array.dtype.kind == "f" else array for array in arrays]
+            for factor in (_FURTHER, -_FURTHER)
+        ]
+    )
 
 
 def ask64(
-    runner: Runner, sets: Sequence[InputSet], settled: Callable[[list[Outputs]], bool] = lambda answers: False
+    runner: Runner,
+    sets: Sequence[InputSet],
+    settled: Callable[[list[Outputs]], bool] = lambda answers: False,
+    far: Far | None = None,
 ) -> tuple[list[Outputs] | None, bool | None, str]:
     """(float64 answers, what probe64 says, ''), or (None, None, why). The float64 copy is gone when this returns.
 
@@ -111,13 +141,21 @@ def ask64(
     answers, why = attempt(lambda: [runner.answer(run64, each.arrays, double=True) for each in sets])
     if answers is None:
         return None, None, why
-    if settled(answers):
-        return answers, True, ""
     straight = None
+    if settled(answers):
+        _go_far(runner, run64, far)
+        return answers, True, ""
     for each in (min(sets, key=size_of), sets[-1]):  # the last is one under which the outputs move, where they need it
         if straight is None:
             straight, _ = attempt(functools.partial(probe64, runner, run64, each.arrays))
+    _go_far(runner, run64, far)
     return answers, straight, ""
+
+
+def _go_far(runner: Runner, run64: RunFn, far: Far | None) -> None:
+    if far is not None:
+        more, _ = attempt(lambda: [runner.answer(run64, each, double=True) for each in far.inputs])
+        far.answers += more or []
 
 
 def size_of(each: InputSet) -> int:

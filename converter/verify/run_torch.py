@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .compare import Array
@@ -12,6 +12,8 @@ from .runner import Boundary, NoFloat64, RunFn, Runner, first_line
 from .taps import Outputs, tap_name
 from .taps_torch import torch_taps
 
+Pack = Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]]
+"""The inputs -> the arguments of a call, by position and by name."""
 # Every switch by which torch trades float32 precision for speed (TF32 on NVIDIA, bfloat16 in oneDNN).
 _PRECISION = ("cuda.matmul", "cudnn.conv", "cudnn.rnn", "mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 
@@ -23,21 +25,33 @@ def torch_runner(
     device: str = "cpu",
     boundary: Boundary | None = None,
     kwargs: Sequence[str] = (),
+    pack: Pack | None = None,
 ) -> Runner:
-    """A Runner from a module. The last inputs are passed by keyword where `kwargs` names them. The module itself is
-    used where it lies on `device`, else a copy of it."""
+    """A Runner from a module. The last inputs are passed by keyword where `kwargs` names them, or `pack` makes the
+    arguments of them. The module itself is used where it lies on `device`, else a copy of it."""
+    pack = pack or _by_keyword(kwargs)
 
     def open64() -> RunFn:
-        return torch_callable(double_copy(model), device=device, kwargs=kwargs, own=True)
+        return torch_callable(double_copy(model), device=device, pack=pack, own=True)
 
-    run32 = torch_callable(model, device=device, kwargs=kwargs)
+    run32 = torch_callable(model, device=device, pack=pack)
     dtype = _dtype_of(model)
     policy = "" if dtype == "float32" else f"the source computes in {dtype}"
     boundary = boundary or Boundary()
     return Runner(name, run32, open64, device=device, backend="torch", boundary=boundary, dtype=dtype, policy=policy)
 
 
-def torch_callable(model: Any, *, device: str = "cpu", kwargs: Sequence[str] = (), own: bool = False) -> RunFn:
+def _by_keyword(names: Sequence[str]) -> Pack:
+    """The last tensors by these names, the others by position."""
+
+    def pack(tensors: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        split = len(tensors) - len(names)
+        return tensors[:split], dict(zip(names, tensors[split:], strict=True))
+
+    return pack
+
+
+def torch_callable(model: Any, *, device: str = "cpu", pack: Pack | None = None, own: bool = False) -> RunFn:
     """arrays -> [(name, array)] in eval mode. `own`: the module is ours and may be moved."""
     import torch
 
@@ -48,10 +62,10 @@ def torch_callable(model: Any, *, device: str = "cpu", kwargs: Sequence[str] = (
 
     def run(arrays: Sequence[Array]) -> Outputs:
         tensors = [_tensor(array).to(place) for array in arrays]
-        split = len(tensors) - len(kwargs)
+        args, named = pack(tensors) if pack is not None else (tensors, {})
         with exact_torch(device), _eval_mode(model):
             with torch_taps() as recorder:
-                result = model(*tensors[:split], **dict(zip(kwargs, tensors[split:], strict=True)))
+                result = model(*args, **named)
             leaves = list(_leaves("", result))
             taps = [(i, found) for i, (_, leaf) in enumerate(leaves) if (found := recorder.tap(leaf)) is not None]
             outputs = [(name, _array(leaf)) for name, leaf in leaves]

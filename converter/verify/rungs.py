@@ -11,13 +11,14 @@ import numpy as np
 
 from .compare import Array, Diff, compare, magnitude
 from .evidence import is_really_float64
-from .reference import Reference, ask64, identical, relative, size_of
+from .reference import Far, Reference, ask64, identical, relative, size_of
 from .runner import Runner, attempt
 from .taps import KINDS, LOGITS, RECOVERED, Outputs, logits, split
 from .verdict import Gates, Rung
 
 _FINER = float(np.finfo(np.float64).eps / np.finfo(np.float32).eps)
 """What is chaotic in float32 is so in float64 too, with errors that are as much smaller as the steps are."""
+_ROUNDING = 1e-6  # inputs that go further may make a network chaotic; a wrong formula is off by more
 _PARTLY = 1e-6  # the float32 rounding that counts as a float64 layer's own
 Pair = tuple[str, Array, Array]
 
@@ -38,7 +39,8 @@ def judge_hop(ours: Reference, hop: Runner, gates: Gates, notes: list[str]) -> l
     rungs: list[Rung] = []
     double = None
     if hop.open64 is not None:
-        double, straight, why = ask64(hop, part.sets, functools.partial(_settled, part, hop, gates))
+        far = None if ours.far is None or not ours.far.answers or hop.most64 else Far(ours.far.inputs)
+        double, straight, why = ask64(hop, part.sets, functools.partial(_settled, part, hop, gates), far)
         if double is None:
             notes.append(f"{hop.name} on {hop.device} has no float64: {why}")
         elif ours.double is not None:
@@ -51,7 +53,7 @@ def judge_hop(ours: Reference, hop: Runner, gates: Gates, notes: list[str]) -> l
                 )
                 ours = replace(ours, double=None, chaotic={}, why="its float64 answers are off by more than rounding")
             else:
-                rungs.append(_rung64(part, hop, double, straight, gates))
+                rungs.append(_further(part, _rung64(part, hop, double, straight, gates), far))
     for (name, a), (_, b) in zip(ours.single[0][: ours.count], single[0], strict=False):
         if a.dtype != b.dtype:
             notes.append(f"{hop.name}: {name} is {b.dtype}, {a.dtype} in the source")
@@ -116,7 +118,7 @@ def _diffs64(ours: Reference, double: list[Outputs], gates: Gates) -> list[Diff]
             by_log = 64 * float(np.finfo(np.float64).eps) if name.endswith(RECOVERED) else 0.0
             limit = max(gates.proof, gates.budget * ours.chaotic.get(name, 0.0) * _FINER)
             diffs.append(compare(name, reference, candidate, limit * magnitude(reference) + by_log))
-    return diffs
+    return _telling(diffs)
 
 
 def _settled(ours: Reference, hop: Runner, gates: Gates, double: list[Outputs]) -> bool:
@@ -151,6 +153,24 @@ def _rung64(ours: Reference, hop: Runner, double: list[Outputs], straight: bool 
     return Rung(hop.name, hop.device, hop.backend, "float64", against, passed, _worst(diffs), len(ours.sets), note)
 
 
+def _further(ours: Reference, rung: Rung, far: Far | None) -> Rung:
+    """The rung; failed where what passes is off on inputs that go further. Only a difference of finite numbers counts
+    there, and one that no float64 rounding is."""
+    if not rung.passed or far is None or not far.answers or ours.far is None:
+        return rung
+    wide = replace(ours, single=ours.far.answers, double=ours.far.answers)
+    found = [
+        compare(name, reference, candidate, _ROUNDING * magnitude(reference))
+        for mine, theirs in zip(ours.far.answers, far.answers, strict=True)
+        for name, reference, candidate in _pairs(wide, mine, theirs)
+        if reference.dtype.kind == "f" and not name.endswith(RECOVERED) and name not in ours.chaotic
+    ]
+    failed = [diff for diff in found if not diff.passed and diff.max_abs is not None]
+    if not failed:
+        return rung
+    return replace(rung, passed=False, diffs=_worst([*rung.diffs, *failed]), note="on inputs a hundred times as large")
+
+
 def _rung32(ours: Reference, hop: Runner, single: list[Outputs], double: list[Outputs] | None, gates: Gates) -> Rung:
     """The float32 budget. Where the source is not finite in float32 it is the reference: an overflow is its own.
 
@@ -180,6 +200,7 @@ def _rung32(ours: Reference, hop: Runner, single: list[Outputs], double: list[Ou
             if name not in ours.chaotic and diff.max_rel is not None and size > 0 and tol / size > gates.large:
                 large[name] = max(large.get(name, 0.0), tol / size)
             diffs.append(diff)
+    diffs = _telling(diffs)
     against = f"{ours.runner.name} {ours.runner.dtype if ours.double is None else 'float64'}"
     passed: bool | None = bool(diffs) and all(diff.passed for diff in diffs)
     if ours.chaotic:
@@ -251,6 +272,13 @@ def _step(dtype: np.dtype[Any] | None, size: float) -> float:
     with np.errstate(over="ignore"):
         step = float(np.spacing(np.abs(dtype.type(size))))
     return step if np.isfinite(step) else float(np.finfo(dtype.type).eps) * size
+
+
+def _telling(diffs: list[Diff]) -> list[Diff]:
+    """Without the inputs on which an output has nothing to compare (a mask that is drawn empty, for instance), where
+    other inputs have something."""
+    told = {diff.name for diff in diffs if not diff.nothing}
+    return [diff for diff in diffs if not diff.nothing or diff.name not in told]
 
 
 def _worst(diffs: Sequence[Diff]) -> tuple[Diff, ...]:
