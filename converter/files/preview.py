@@ -12,6 +12,7 @@ from converter.errors import BadInput
 from converter.files import hdf5, keras_files
 from converter.files.archives import open_zip
 from converter.files.config_tree import ConfigTree
+from converter.files.json_text import parsed
 from converter.files.nodes import leaves
 from converter.files.repairs import Reading, Repair
 from converter.files.vetting import CONTAINERS, Rows, Vetting
@@ -72,10 +73,10 @@ def _of_zip(path: Path) -> tuple[Json, str, str | None]:
                 f"{label}: expected a .keras file with config.json and {keras_files.WEIGHTS}, "
                 f"but the zip has no {', '.join(missing)}."
             )
-        text = archive.read("config.json", keras_files.MOST_CONFIG)
-        told = archive.read("metadata.json", keras_files.MOST_CONFIG) if "metadata.json" in archive else b"{}"
-    config = keras_files._parse_json(text, f"{label}: config.json")
-    metadata = keras_files._parse_json(told, label)
+        text = archive.read_text("config.json", keras_files.MOST_CONFIG)
+        told = archive.read_text("metadata.json", keras_files.MOST_CONFIG) if "metadata.json" in archive else b"{}"
+    config = parsed(text, f"{label}: config.json")
+    metadata = parsed(told, label)
     version = metadata.get("keras_version") if isinstance(metadata, dict) else None
     return config, version if isinstance(version, str) else "3", None
 
@@ -89,7 +90,7 @@ def _of_h5(path: Path) -> tuple[Json, str, str | None] | None:
         version, backend = (hdf5.text_attribute(file, key) for key in ("keras_version", "backend"))
         if version is None and "model_weights" in file:
             version = hdf5.text_attribute(file["model_weights"], "keras_version")
-    return keras_files._parse_json(text, f"{label}: model_config"), version or "", backend
+    return parsed(text, f"{label}: model_config"), version or "", backend
 
 
 def _policies(model: Json) -> Iterator[str]:
