@@ -88,8 +88,9 @@ def _of_h5(path: Path) -> tuple[Json, str, str | None] | None:
         if text is None:
             return None
         version, backend = (hdf5.text_attribute(file, key) for key in ("keras_version", "backend"))
-        if version is None and "model_weights" in file:
-            version = hdf5.text_attribute(file["model_weights"], "keras_version")
+        weights = hdf5.group_of(file, "model_weights", label)
+        if version is None and weights is not None:
+            version = hdf5.text_attribute(weights, "keras_version")
     return parsed(text, f"{label}: model_config"), version or "", backend
 
 

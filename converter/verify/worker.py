@@ -246,6 +246,8 @@ def _child(env: dict[str, str], log: str, commands: int, replies: int, parents: 
     for end in parents:
         os.close(end)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the pipe
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ.update(env)
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
