@@ -390,3 +390,16 @@ def safetensors(target: Path, header: Any, data: bytes = b"", length: int | None
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     target.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
     return target
+
+
+def without_weights(target: Path, config: Any) -> Path:
+    """A .keras file of a configuration alone, whose weights are none."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_group("layers")
+        file.create_group("vars")
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.0"}))
+        archive.writestr("model.weights.h5", buffer.getvalue())
+    return target

@@ -162,9 +162,9 @@ def _attribute(item: Any, name: str, most: int, most_bytes: int) -> Any:
     where = f"The attribute {name!r} of {item.name!r}"
     try:
         known = item.attrs.get_id(name)
-        if not isinstance(known.get_type(), h5py.h5t.TypeStringID):
-            raise BadInput(f"{where} is no text; this is no model file.")
         count = math.prod(known.shape or ())
+        if count and not isinstance(known.get_type(), h5py.h5t.TypeStringID):  # an empty list bears any type
+            raise BadInput(f"{where} is no text; this is no model file.")
         size = count * known.get_type().get_size()
         if count > most or size > most_bytes:
             raise BadInput(f"{where} claims {count} entries in {size} bytes; this is no model file.")
