@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,17 @@ except ChildProcessError:
     print("no child is left")
 """
 
+KILLED = """
+import os, signal, sys, time
+from converter.verify.worker import Worker
+
+worker = Worker("judge_factory:hangs", fork=sys.argv[1] == "fork")
+process = worker._process
+print(process._process.pid if sys.argv[1] == "fork" else process.pid, flush=True)
+time.sleep(0.5 if sys.argv[1] == "fork" else 2)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 
 def run(code: str, *arguments: object, cwd: Path, **env: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]), **env}
@@ -117,3 +129,14 @@ def test_a_device_that_torch_does_not_find_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="torch finds"):
         frameworks.check_device(f"cuda:{torch.cuda.device_count()}")
     frameworks.check_device("cpu")
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_the_judge_ends_with_a_parent_that_is_killed(how: str, tmp_path: Path) -> None:
+    """Where it computes, it does not read its pipe, and would go on until it is done."""
+    child = int(run(KILLED, how, cwd=tmp_path, TMPDIR=str(tmp_path)).stdout)
+    command = Path(f"/proc/{child}/cmdline")
+    end = time.monotonic() + 10
+    while command.exists() and command.read_bytes():
+        assert time.monotonic() < end, "the judge is still there"
+        time.sleep(0.1)

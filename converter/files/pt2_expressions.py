@@ -138,7 +138,7 @@ def _terms(node: ast.expr) -> int:
     counts = [_terms(part) for part in (parts[1:] if name else parts)]
     if isinstance(kind, ast.Pow) or name in POWERS:
         exponent = _number(parts[-1])
-        found = counts[0] ** (MOST_POWER if exponent is None else max(1, math.ceil(abs(exponent))))
+        found = int(counts[0] ** (MOST_POWER if exponent is None else max(1, math.ceil(abs(exponent)))))
     elif isinstance(kind, ast.Mult | ast.Div | ast.FloorDiv | ast.Mod) or name in PRODUCTS:
         found = math.prod(counts)
     else:
