@@ -13,7 +13,7 @@ import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ import torch
 
 from converter import convert, rows, sources
 from converter.errors import BadInput, CannotWrite, ConvertError, Unsupported, UsageError
-from converter.files import json_text
+from converter.files import json_text, pt2_program
 from converter.files.arrays import read_arrays
 from converter.files.outputs import Staged, write_all
 from converter.files.pt2_expressions import checked
@@ -468,6 +468,30 @@ def test_json_of_more_values_than_any_model(monkeypatch: pytest.MonkeyPatch) -> 
     assert json_text.parsed("[" + "[]," * 20 + "[]]", "x")
     with pytest.raises(BadInput, match="more than 100 values"):
         json_text.parsed("[" + "[]," * 200 + "[]]", "x")
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a JSON value with each of its keys."""
+    if isinstance(value, dict | list):
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from _places(value[key])
+
+
+@pytest.mark.parametrize("odd", [[[]], {"a": []}, 7, "\ud800"], ids=repr)
+def test_any_value_of_a_program_may_be_another(odd: Any) -> None:
+    """Refused or read, never a fault of ours."""
+    with zipfile.ZipFile(FIXTURES / "mlp.pt2") as archive:
+        program = json.loads(archive.read(hostile.MODEL))
+    refused = 0
+    for holder, key in list(_places(program)):
+        kept, holder[key] = holder[key], odd
+        try:
+            pt2_program.vetted(json.dumps(program).encode(), "x")
+        except (BadInput, Unsupported):
+            refused += 1
+        holder[key] = kept
+    assert refused > 100
 
 
 @pytest.mark.parametrize("kind", [["cpu"], {"cpu": 1}])

@@ -117,6 +117,7 @@ class _Vetting:
         names, place = call.get("forward_arg_names"), "forward_arg_names"
         arguments = None if names is None else [v.name(n, place) for n in v.rows(names, place)]
         version = v.table(found.get("schema_version"), "schema_version")
+        saved_by = v.text(found.get("torch_version", "2.4"), "torch_version").removeprefix("<=")
         made = {
             "graph_module": {
                 "graph": graph,
@@ -145,7 +146,7 @@ class _Vetting:
                 part: v.whole(version.get(part), "schema_version", 0, 999) for part in ("major", "minor")
             },
             "verifiers": self.verifiers(found.get("verifiers")),
-            "torch_version": v.word(found.get("torch_version", "<=2.4").replace("<=", ""), "torch_version"),
+            "torch_version": v.word(saved_by, "torch_version"),
             "guards_code": [],
         }
         weights = {
