@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 from converter import frameworks, given, proof, rows, saving, sources, trained
 from converter.conversion import Conversion, Placed, Turn, WeightMap, WeightMaps, output_names
 from converter.dropped import dropped_of
-from converter.files.outputs import Staged
+from converter.files.outputs import Staged, room
 from converter.graph import flatten, padding
 from converter.graph import layout as layouts
 from converter.graph.duplicate import duplicate
@@ -133,7 +133,7 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
         frameworks.import_keras()
     if proving is not None:
         frameworks.check_device(proving.device)
-    with contextlib.ExitStack() as stack:
+    with room(), contextlib.ExitStack() as stack:
         worker = None
         if from_file and proving is not None:
             if proving.own:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -127,6 +129,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; every failure has one message and its exit code, never a traceback."""
     fill()
     given = list(sys.argv[1:] if arguments is None else arguments)
+    _clean_up_when_ended()
     name = given[0] if given and given[0] in COMMANDS else ""
     command, prog = (COMMANDS[name], f"kconvert {name}") if name else (convert, "kconvert")
     try:
@@ -154,6 +157,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
         code = INTERNAL
     sys.exit(code)
+
+
+def _clean_up_when_ended() -> None:
+    """What ends this process from outside unwinds it first, so that no half-written file or folder stays."""
+
+    def ended(number: int, frame: object) -> None:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) == signal.SIG_DFL:
+                signal.signal(getattr(signal, name), ended)
 
 
 def _checked(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 import warnings
@@ -17,7 +18,7 @@ import onnx_ir as ir
 
 from converter import frameworks, given
 from converter.conversion import Conversion, Turn
-from converter.errors import ConvertError, UsageError
+from converter.errors import BadInput, ConvertError, UsageError
 from converter.graph.graph import dims
 from converter.ops import base
 from converter.report import Report
@@ -37,6 +38,8 @@ Found = tuple[Verdict, list[str]]
 KEEPERS = ("Cast", "Reshape", "Flatten", "Transpose")
 """Ops behind which ids are still ids."""
 ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
+MOST_ELEMENTS = 1 << 28
+"""Of one value in the graph, for one example: 2 GB in float64, and several examples are run at once."""
 
 
 @dataclass
@@ -136,6 +139,7 @@ def prove(
 ) -> None:
     """Judge a conversion and put what was found into its report."""
     evidence: Evidence = made.evidence
+    _check_room(made, source)
     reference = _reference(source, worker, evidence.pack)
     own = None if inputs is None else _given(evidence.specs, inputs)
     weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
@@ -188,6 +192,22 @@ def prove(
         seed=seed,
         policy=before.policy,
     )
+
+
+def _check_room(made: Conversion, source: Source) -> None:
+    """What the judge would run fits into a machine, as far as lengths are known: a file can claim any without weights.
+
+    Raises BadInput that names the largest."""
+    values = [] if made.graph is None else [*made.graph.graph.inputs]
+    values += [out for node in (made.graph.graph if made.graph is not None else ()) for out in node.outputs]
+    sizes = [(math.prod(n for n in dims(v) if n is not None), v) for v in values if v.shape is not None]
+    most, value = max(sizes, key=lambda pair: pair[0], default=(0, None))
+    if value is not None and most > MOST_ELEMENTS:
+        raise BadInput(
+            f"{source.path or source.name}: {value.name!r} has the shape {dims(value)}: {most:,} numbers for a single "
+            f"example, and at most {MOST_ELEMENTS:,} are computed here. Expected a model that can be run; "
+            "--no-verify (verify=False) converts it without running it."
+        )
 
 
 def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:

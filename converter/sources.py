@@ -179,6 +179,11 @@ def _from_file(path: Path) -> Any:
     return module
 
 
+def name_of(path: Path) -> str:
+    """What a model's file is called, in characters that every file can hold: names of files may be any bytes."""
+    return path.stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
     """Read a file, or take a live model as it is."""
     check_arch(model, arch)
@@ -193,14 +198,14 @@ def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
 
         if made is None:
             program, repairs = torch_files.load_program(path)
-            return Source("torch", program, path.stem, path, repairs)
+            return Source("torch", program, name_of(path), path, repairs)
         module, repairs = state_dicts_torch.load(path, recognise(path), made, arch_args or {})
-        return Source("torch", module, path.stem, path, repairs, arch=arch, arch_args=arch_args)
+        return Source("torch", module, name_of(path), path, repairs, arch=arch, arch_args=arch_args)
     from converter.files.keras_files import read_keras
 
     file = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args)
     repairs = [Remark(r.where, r.text) for r in file.repairs]
-    return Source("keras", file.model, path.stem, path, repairs, file.names, file.compiled, arch, arch_args)
+    return Source("keras", file.model, name_of(path), path, repairs, file.names, file.compiled, arch, arch_args)
 
 
 def _compiled(model: Any) -> dict[str, str]:

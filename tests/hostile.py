@@ -11,6 +11,7 @@ import os
 import pickle
 import stat
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -333,6 +334,23 @@ def _named(group: h5py.Group, name: str) -> None:
     group[name] = np.dtype("f4")
 
 
+def _chunk(group: h5py.Group, name: str) -> None:
+    """One chunk of a gigabyte for a small weight, packed into a megabyte; its reader makes room for all of it."""
+    side = 1 << 14
+    made = group.create_dataset(name, (64, 64), "f4", chunks=(side, side), maxshape=(None, None), compression=9)
+    packer = zlib.compressobj(9)
+    zeros = bytes(side * side // 16)
+    made.id.write_direct_chunk((0, 0), b"".join([*(packer.compress(zeros) for _ in range(64)), packer.flush()]))
+
+
+def _lists(file: h5py.File) -> None:
+    """Entries that are lists of any length, of which many can be one and the same."""
+    kind = h5py.vlen_dtype(np.dtype("u1"))
+    entries = np.empty(4, kind)
+    entries[:] = [np.zeros(8 + i, "u1") for i in range(4)]
+    file["model_weights"].attrs.create("layer_names", entries, dtype=kind)
+
+
 HDF5: dict[str, Callable[[Path], None]] = {
     "external link": _h5(
         _replace(lambda group, name: group.__setitem__(name, h5py.ExternalLink("/etc/hostname", "/x")))
@@ -353,6 +371,8 @@ HDF5: dict[str, Callable[[Path], None]] = {
     "references": _h5(_replace(lambda g, n: g.create_dataset(n, (64, 64), h5py.ref_dtype))),
     "deep": _h5(_deep),
     "bombs": _h5(_many_bombs),
+    "a chunk": _h5(_replace(_chunk)),
+    "lists": _h5(_lists),
     "names": _h5(lambda file: file["model_weights"].attrs.__setitem__("layer_names", 7)),
     "config": _h5(lambda file: file.attrs.__setitem__("model_config", "[" * 200_000)),
     "config record": _h5(lambda file: file.attrs.__setitem__("model_config", np.zeros(3, np.dtype([("a", "f4")])))),
@@ -369,4 +389,17 @@ def safetensors(target: Path, header: Any, data: bytes = b"", length: int | None
     """A .safetensors with a header of one's own."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     target.write_bytes((len(text) if length is None else length).to_bytes(8, "little") + text + data)
+    return target
+
+
+def without_weights(target: Path, config: Any) -> Path:
+    """A .keras file of a configuration alone, whose weights are none."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        file.create_group("layers")
+        file.create_group("vars")
+    with zipfile.ZipFile(target, "w") as archive:
+        archive.writestr("config.json", json.dumps(config))
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.15.0"}))
+        archive.writestr("model.weights.h5", buffer.getvalue())
     return target

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
+import errno
 import json
 import os
+import shutil
+import signal
 import struct
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
 
-from converter import convert, sources
+from converter import convert, rows, sources
 from converter.errors import BadInput, CannotWrite, ConvertError, Unsupported, UsageError
+from converter.files import json_text, pt2_program
 from converter.files.arrays import read_arrays
-from converter.files.outputs import write_all
+from converter.files.outputs import Staged, write_all
 from converter.files.pt2_expressions import checked
+from converter.files.pt2_values import Values
 from converter.files.safetensors_header import read_header
 from converter.report import sha256_of
 from tests import hostile
@@ -186,6 +193,8 @@ EXPRESSIONS = [
     "s0.bit_length()",
     "Integer(s0=1)",
     "",
+    "Rational(1, 3) % ((s3 ** 16 + Pow(s3, -1)) ** 16)",  # multiplied out: minutes
+    "Mod(s0, Mul(" + ", ".join(f"Add(Symbol('s{i}'), Symbol('s{i + 1}'))" for i in range(12)) + "))",
 ]
 
 
@@ -394,11 +403,123 @@ def test_arrays_that_are_refused(tmp_path: Path) -> None:
     _npy(tmp_path / "code.npy", "__import__('os').getpid()")
     _npy(tmp_path / "deep.npy", "(" * 60)
     _npy(tmp_path / "more.npy", "(2,)", data=bytes(16))
+    _npy(tmp_path / "wide.npy", f"({1 << 45},)", "|S0")
     names = ["objects.npy", "objects.npz", "pickle.npy", "empty.npz", "text.npz", "cut.npz", "other.npz", "claims.npy"]
-    for name in [*names, "minus.npy", "code.npy", "deep.npy", "more.npy", "missing.npz", "."]:
+    for name in [*names, "wide.npy", "minus.npy", "code.npy", "deep.npy", "more.npy", "missing.npz", "."]:
         with pytest.raises(UsageError):
             read_arrays(tmp_path / name)
     assert not marker.exists()
+
+
+# state dicts ------------------------------------------------------------------------------------------------------
+
+
+class Grows:
+    """An object that weights_only makes by a call, as large as the file says."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bytearray, (1 << 20,)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_state_dicts_that_make_room_by_calls(zipped: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"weight": torch.zeros(2), "x": Grows()}, path, _use_new_zipfile_serialization=zipped)
+    with pytest.raises(BadInput, match="bytearray besides tensors"):
+        sources.read(path, lambda: torch.nn.Linear(2, 1), None)
+
+
+def test_a_pickle_of_lists_without_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02" + b"]" * (20 << 20))
+    with pytest.raises(BadInput, match=r"claims .* bytes of text"):
+        sources.read(path, lambda: torch.nn.Linear(2, 1), None)
+
+
+# text and sizes in a configuration --------------------------------------------------------------------------------
+
+
+def _layers(*layers: tuple[str, dict[str, Any]]) -> dict[str, Any]:
+    made = [{"module": "keras.layers", "class_name": c, "config": {"name": c, **k}} for c, k in layers]
+    return {"module": "keras", "class_name": "Sequential", "config": {"name": "m", "layers": made}}
+
+
+def test_sizes_that_no_weight_bounds(tmp_path: Path) -> None:
+    entry = ("InputLayer", {"batch_shape": [None, 1000], "dtype": "float32"})
+    for name, config in {
+        "input": _layers(("InputLayer", {"batch_shape": [None, 2_000_000_000]}), ("ReLU", {})),
+        "repeat": _layers(entry, ("RepeatVector", {"n": 2_000_000})),
+    }.items():
+        path = hostile.without_weights(tmp_path / f"{name}.keras", config)
+        with pytest.raises(BadInput, match=r"numbers for a single example.*no-verify"):
+            convert(path, to="torch")
+
+
+def test_half_characters_in_a_configuration(tmp_path: Path) -> None:
+    config = _layers(("InputLayer", {"batch_shape": [None, 4]}), ("ReLU", {"name": "a\ud800"}))
+    path = hostile.without_weights(tmp_path / "a.keras", config)
+    with pytest.raises(BadInput, match="half a character"):
+        convert(path, to="torch")
+
+
+def test_json_of_more_values_than_any_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_text, "MOST_VALUES", 100)
+    assert json_text.parsed("[" + "[]," * 20 + "[]]", "x")
+    with pytest.raises(BadInput, match="more than 100 values"):
+        json_text.parsed("[" + "[]," * 200 + "[]]", "x")
+
+
+def _places(value: Any) -> Iterator[tuple[Any, Any]]:
+    """Every container of a JSON value with each of its keys."""
+    if isinstance(value, dict | list):
+        for key in list(value) if isinstance(value, dict) else range(len(value)):
+            yield value, key
+            yield from _places(value[key])
+
+
+@pytest.mark.parametrize("odd", [[[]], {"a": []}, 7, "\ud800"], ids=repr)
+def test_any_value_of_a_program_may_be_another(odd: Any) -> None:
+    """Refused or read, never a fault of ours."""
+    with zipfile.ZipFile(FIXTURES / "mlp.pt2") as archive:
+        program = json.loads(archive.read(hostile.MODEL))
+    refused = 0
+    for holder, key in list(_places(program)):
+        kept, holder[key] = holder[key], odd
+        try:
+            pt2_program.vetted(json.dumps(program).encode(), "x")
+        except (BadInput, Unsupported):
+            refused += 1
+        holder[key] = kept
+    assert refused > 100
+
+
+@pytest.mark.parametrize("kind", [["cpu"], {"cpu": 1}])
+def test_devices_that_are_no_words(kind: Any) -> None:
+    with pytest.raises(BadInput, match="one of the devices"):
+        Values("x").device({"type": kind}, "weight")
+
+
+def test_a_preview_follows_no_link(tmp_path: Path) -> None:
+    """A pipe at the end of an external link would be waited on without end."""
+    path = tmp_path / "a.h5"
+    shutil.copy(FIXTURES / "mlp.h5", path)
+    with h5py.File(path, "r+") as file:
+        del file["model_weights"], file.attrs["keras_version"]
+        file["model_weights"] = h5py.ExternalLink("other.h5", "/x")
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other.create_group("x").attrs["keras_version"] = "2.1.0"
+    with pytest.raises(BadInput, match="a link to another place"):
+        rows.preview(path)
+
+
+def test_names_of_files_may_be_any_bytes(tmp_path: Path) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff\"\"\"\nimport os\n.keras"))
+    shutil.copy(FIXTURES / "mlp.keras", path)
+    made = convert(path, to="torch", verify=False)
+    assert made.save(tmp_path / "m.py")
+    assert not [node for node in ast.walk(ast.parse(made.source)) if "os" in getattr(node, "names", ())]
+    assert "\nimport os" not in made.source
 
 
 # safetensors ------------------------------------------------------------------------------------------------------
@@ -429,6 +550,8 @@ HEADERS: dict[str, tuple[Any, bytes, int | None]] = {
     "rest": ({"a": _tensor()}, bytes(9), None),
     "truncated": ({"a": _tensor()}, bytes(7), None),
     "metadata": ({"__metadata__": {"a": [1]}, "a": _tensor()}, bytes(8), None),
+    "half a character": (b'{"\\ud800":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}', b"x", None),
+    "half of UTF-8": (b'{"\xed\xa0\x80":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}', b"x", None),
 }
 
 
@@ -548,3 +671,69 @@ def test_one_path_for_two_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     with pytest.raises(CannotWrite, match="twice"):
         write_all({tmp_path / "a.json": _write("x"), Path("a.json"): _write("y")})
     assert os.listdir(tmp_path) == []
+
+
+def _two(folder: Path, text: str) -> dict[Path, Callable[[Path], None]]:
+    return {folder / name: _write(text) for name in ("a.py", "b.safetensors")}
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.EIO, "broken"), KeyboardInterrupt()])
+@pytest.mark.parametrize("there", [True, False])
+def test_all_results_or_none(
+    there: bool, fault: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if there:
+        write_all(_two(tmp_path, "old"))
+    before = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    usual = os.replace
+
+    def fails(source: Any, target: Any) -> None:
+        if Path(target) == tmp_path / "b.safetensors" and Path(source).name == "b.safetensors":
+            raise fault
+        usual(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", fails)
+        with pytest.raises((CannotWrite, KeyboardInterrupt)):
+            write_all(_two(tmp_path, "new"), force=True)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == before
+    write_all(_two(tmp_path, "new"), force=True)
+    assert {path.read_text() for path in tmp_path.iterdir()} == {"new"}
+
+
+def test_what_came_meanwhile_is_kept(tmp_path: Path) -> None:
+    """Two runs into one place: the second finds the files of the first, and mixes nothing."""
+    with Staged() as staged:
+        staged.write(_two(tmp_path, "second"))
+        (tmp_path / "b.safetensors").write_text("first")
+        with pytest.raises(CannotWrite, match="while the model was converted"):
+            staged.commit()
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"b.safetensors": "first"}
+
+
+def test_a_full_disk_is_no_fault_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("converter.files.archives.Archive.copy", full)
+    with pytest.raises(CannotWrite, match=r"no room to write.*TMPDIR"):
+        convert(FIXTURES / "mlp.keras", to="torch", verify=False)
+
+
+def test_a_signal_leaves_nothing_behind(tmp_path: Path) -> None:
+    code = f"""
+import os, signal, time
+from pathlib import Path
+from converter import cli
+from converter.files.outputs import Staged
+def stop(*_):
+    with Staged() as staged:
+        staged.write({{Path("new/m.py"): lambda path: path.write_text("half")}})
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+cli._convert = stop
+cli.main([{str(FIXTURES / "mlp.keras")!r}, "--to", "torch", "-o", "new/m.py", "--no-verify"])
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()})
+    assert run.returncode == 128 + signal.SIGTERM
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import keras
@@ -64,6 +65,17 @@ try:
     os.waitpid(-1, os.WNOHANG)
 except ChildProcessError:
     print("no child is left")
+"""
+
+KILLED = """
+import os, signal, sys, time
+from converter.verify.worker import Worker
+
+worker = Worker("judge_factory:hangs", fork=sys.argv[1] == "fork")
+process = worker._process
+print(process._process.pid if sys.argv[1] == "fork" else process.pid, flush=True)
+time.sleep(0.5 if sys.argv[1] == "fork" else 2)
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -151,3 +163,14 @@ def test_a_dict_of_inputs_is_told_by_its_keys(tmp_path: Path) -> None:
     assert preview(tmp_path / "two.keras").inputs == [("a", (None, 3), "float32"), ("b", (None, 4), "float32")]
     arrays = {"a": np.ones((5, 3), np.float32), "b": np.zeros((5, 4), np.float32)}
     assert converter.convert(tmp_path / "two.keras", "torch", inputs=arrays).report.passed
+
+
+@pytest.mark.parametrize("how", ["fork", "spawn"])
+def test_the_judge_ends_with_a_parent_that_is_killed(how: str, tmp_path: Path) -> None:
+    """Where it computes, it does not read its pipe, and would go on until it is done."""
+    child = int(run(KILLED, how, cwd=tmp_path, TMPDIR=str(tmp_path)).stdout)
+    command = Path(f"/proc/{child}/cmdline")
+    end = time.monotonic() + 10
+    while command.exists() and command.read_bytes():
+        assert time.monotonic() < end, "the judge is still there"
+        time.sleep(0.1)

@@ -65,6 +65,8 @@ def _array(file: IO[bytes], held: int, label: str) -> np.ndarray:
         raise UsageError(f"{label}: holds Python objects, which are never unpickled. Save numbers (dtype=float32).")
     if dtype.kind not in KINDS:
         raise UsageError(f"{label}: expected an array of numbers or text, but its dtype is {str(dtype)[:80]}.")
+    if not dtype.itemsize and dtype.kind in "SU":  # numpy would make room for one character each
+        raise UsageError(f"{label}: its dtype {dtype} holds nothing. The file is damaged.")
     wanted, left = math.prod(shape) * dtype.itemsize, held - file.tell()
     if wanted != left:
         raise UsageError(

@@ -118,7 +118,8 @@ def _check_dataset(item: Any, path: str, held: int, label: str) -> Stored:
     claimed = math.prod(item.shape) * item.dtype.itemsize
     chunk = math.prod(item.chunks or (0,)) * item.dtype.itemsize
     stored = item.id.get_storage_size()
-    if too_large(claimed, stored) or (chunk > claimed and too_large(chunk, held)):
+    whole = chunk > claimed and (too_large(chunk, held) or chunk > FREE_TOTAL + MOST_TOTAL_EXPANSION * held)
+    if too_large(claimed, stored) or whole:
         raise BadInput(
             f"{label}: {path!r} claims the shape {tuple(item.shape)} ({max(claimed, chunk)} bytes), but the file "
             f"stores {stored} bytes for it. The file is damaged or was not made by Keras."
@@ -130,6 +131,18 @@ def is_numbers(dtype: Any) -> bool:
     """Whether a dataset holds numbers, or bfloat16 as two bytes each; no text, references, records or arrays."""
     plain = dtype.subdtype is None and dtype.names is None
     return plain and (dtype.kind in "fiub" or (dtype.kind == "V" and dtype.itemsize == 2))
+
+
+def group_of(file: Any, name: str, label: str) -> Any:
+    """A group of the file's own root; None where there is none. Links are never followed."""
+    import h5py
+
+    link = file.get(name, getlink=True)
+    if link is None:
+        return None
+    if not isinstance(link, h5py.HardLink):
+        raise BadInput(f"{label}: {name!r} is a link to another place. Expected every weight inside the file itself.")
+    return member(file, name, label)
 
 
 def text_attribute(item: Any, name: str) -> str | None:
@@ -150,10 +163,12 @@ def _attribute(item: Any, name: str, most: int, most_bytes: int) -> Any:
     try:
         known = item.attrs.get_id(name)
         count = math.prod(known.shape or ())
+        if count and not isinstance(known.get_type(), h5py.h5t.TypeStringID):  # an empty list bears any type
+            raise BadInput(f"{where} is no text; this is no model file.")
         size = count * known.get_type().get_size()
         if count > most or size > most_bytes:
             raise BadInput(f"{where} claims {count} entries in {size} bytes; this is no model file.")
-        if count > 1 and isinstance(known.get_type(), h5py.h5t.TypeStringID) and known.get_type().is_variable_str():
+        if count > 1 and known.get_type().is_variable_str():
             loose = os.stat(item.file.filename).st_size
             if count * loose > MOST_LOOSE_TEXT and count * _outside(item.file) > MOST_LOOSE_TEXT:
                 raise BadInput(f"{where} lists {count} texts of any length, out of a file of {loose} bytes.")

@@ -6,7 +6,6 @@ weights are HDF5 datasets that are checked against the built shapes before anyth
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import tempfile
@@ -20,6 +19,7 @@ from converter.errors import BadInput, UsageError
 from converter.files import h5_weights, hdf5
 from converter.files.archives import Archive, open_zip, starts_with
 from converter.files.config_tree import ConfigTree
+from converter.files.json_text import parsed
 from converter.files.keras_build import build_model
 from converter.files.recognise import HDF5_START, later_hdf5
 from converter.files.repairs import Reading, Repair
@@ -104,13 +104,6 @@ def container_of(path: Path) -> str:
     raise BadInput(f"{path}: expected a Keras file (.keras is a zip, .h5 is HDF5), received {found}.")
 
 
-def parse_json(text: bytes | str, what: str) -> Json:
-    try:
-        return json.loads(text)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise BadInput(f"{what}: expected JSON, but it cannot be read ({error}). The file is damaged.") from error
-
-
 def _read_zip(request: Request) -> KerasFile:
     """The .keras format: config.json, metadata.json and model.weights.h5 in a zip."""
     label = request.label
@@ -131,9 +124,9 @@ def config_of(archive: Archive, label: str) -> tuple[Json, dict[str, Json]]:
             f"{label}: expected a .keras file with config.json and {WEIGHTS}, "
             f"but the zip has no {', '.join(missing)}."
         )
-    config = parse_json(archive.read_text("config.json", MOST_CONFIG), f"{label}: config.json")
+    config = parsed(archive.read_text("config.json", MOST_CONFIG), f"{label}: config.json")
     has = "metadata.json" in archive
-    found = parse_json(archive.read_text("metadata.json", MOST_CONFIG), label) if has else {}
+    found = parsed(archive.read_text("metadata.json", MOST_CONFIG), label) if has else {}
     return config, found if isinstance(found, dict) else {}
 
 
@@ -157,7 +150,7 @@ def _read_h5(request: Request) -> KerasFile:
         stored = [item for item in hdf5.check_tree(file, label) if not item.path.startswith("/optimizer_weights/")]
         text = hdf5.text_attribute(file, "model_config")
         if text is not None:
-            return _read_whole_h5(request, file, parse_json(text, f"{label}: model_config"), stored)
+            return _read_whole_h5(request, file, parsed(text, f"{label}: model_config"), stored)
         group = file if "layer_names" in file.attrs or "layer_names0" in file.attrs else None
         if group is None and "model_weights" in file:
             group = file["model_weights"]
@@ -202,7 +195,7 @@ def _read_whole_h5(request: Request, file: Any, config: Json, stored: list[hdf5.
     model = _build(request, config, reading, stored, keras3=False)
     h5_weights.load_legacy(group, model, reading, label, by_order=False)
     training = hdf5.text_attribute(file, "training_config")
-    compiled = _compiled(parse_json(training, f"{label}: training_config") if training else None)
+    compiled = _compiled(parsed(training, f"{label}: training_config") if training else None)
     return KerasFile(model, reading.repairs, reading.names, compiled, version, "h5")
 
 

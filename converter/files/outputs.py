@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Self
 from converter.errors import CannotWrite
 
 Write = Callable[[Path], None]
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 
 def check_free(paths: Mapping[Path, Write] | list[Path], force: bool) -> None:
@@ -72,13 +74,42 @@ class Staged:
         return path if self._done else self._made[path]
 
     def commit(self) -> list[Path]:
-        """Rename every file into its place; the places, in the order of writing."""
+        """Rename every file into its place, all of them or none; the places, in the order of writing.
+
+        Without `force` nothing is replaced, not even what came there after the check.
+        """
+        before: dict[Path, Path | None] = {}
         with self._told():
-            for path, beside in self._made.items():
-                os.replace(beside, path)
-            self._done = True
+            try:
+                for number, (path, beside) in enumerate(self._made.items()):
+                    before[path] = self._kept(path, number)
+                    _place(beside, path, self.force)
+                self._done = True
+            except BaseException:
+                self._take_back(before)
+                raise
         self._clean()
         return list(self._made)
+
+    def _kept(self, path: Path, number: int) -> Path | None:
+        """A second name for what is replaced, so that it can come back; None where nothing is there."""
+        if not self.force or not os.path.lexists(path):
+            return None
+        aside = self._beside[path.absolute().parent] / f"before_{number}_of_kconvert"
+        try:
+            os.link(path, aside, follow_symlinks=False)
+        except OSError:  # a file system without links: it is away for a moment
+            os.replace(path, aside)
+        return aside
+
+    def _take_back(self, before: Mapping[Path, Path | None]) -> None:
+        """Every place as it was; a result that did not get there is still beside it."""
+        for path, aside in before.items():
+            with contextlib.suppress(OSError):
+                if aside is not None:
+                    os.replace(aside, path)
+                elif not self._made[path].exists() or os.path.samefile(self._made[path], path):
+                    path.unlink()
 
     def __enter__(self) -> Self:
         return self
@@ -114,6 +145,31 @@ class Staged:
                 for left in beside.iterdir():
                     left.unlink()
                 beside.rmdir()
+
+
+def _place(beside: Path, path: Path, force: bool) -> None:
+    """Give a result its name; FileExistsError where something has that name and `force` is not set."""
+    if force:
+        os.replace(beside, path)
+        return
+    try:
+        os.link(beside, path)
+    except OSError as error:
+        if os.path.lexists(path):
+            told = "it came there while the model was converted; pass --force (force=True) to replace it"
+            raise FileExistsError(errno.EEXIST, told, str(path)) from error
+        os.replace(beside, path)  # a file system without links
+
+
+@contextlib.contextmanager
+def room() -> Iterator[None]:
+    """CannotWrite where a disk is full or may not be written to, be it for files that are only in passing."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise CannotWrite(f"There is no room to write: {error}. Temporary files lie where TMPDIR says.") from error
 
 
 def write_all(files: Mapping[Path, Write], force: bool = False) -> list[Path]:

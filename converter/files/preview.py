@@ -12,6 +12,7 @@ from converter.errors import BadInput
 from converter.files import hdf5, keras_files
 from converter.files.archives import open_zip
 from converter.files.config_tree import ConfigTree
+from converter.files.json_text import parsed
 from converter.files.nodes import leaves
 from converter.files.repairs import Reading, Repair
 from converter.files.vetting import CONTAINERS, Rows, Vetting
@@ -79,9 +80,10 @@ def _of_h5(path: Path) -> tuple[Json, str, str | None] | None:
         if text is None:
             return None
         version, backend = (hdf5.text_attribute(file, key) for key in ("keras_version", "backend"))
-        if version is None and "model_weights" in file:
-            version = hdf5.text_attribute(file["model_weights"], "keras_version")
-    return keras_files.parse_json(text, f"{label}: model_config"), version or "", backend
+        weights = hdf5.group_of(file, "model_weights", label)
+        if version is None and weights is not None:
+            version = hdf5.text_attribute(weights, "keras_version")
+    return parsed(text, f"{label}: model_config"), version or "", backend
 
 
 def _policies(model: Json) -> Iterator[str]:

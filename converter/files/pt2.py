@@ -19,6 +19,7 @@ from typing import Any
 from converter.errors import BadInput
 from converter.files import pt2_program
 from converter.files.archives import Archive, open_zip
+from converter.files.json_text import parsed
 from converter.files.pt2_program import Program
 from converter.files.pt2_values import ITEMSIZE, Json, Values
 
@@ -114,10 +115,7 @@ def _layout(whole: Archive, label: str) -> tuple[Archive, str]:
 def _payloads(archive: Archive, part: str, config: str, label: str) -> dict[str, Payload]:
     """Every tensor of a config, compared with the bytes of its member before anything is allocated."""
     values = Values(f"{label}: {config}")
-    try:
-        table = values.table(json.loads(archive.read_text(config, MOST_CONFIG)), config)
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{values.label}: expected JSON, but it cannot be read ({error}).") from error
+    table = values.table(parsed(archive.read_text(config, MOST_CONFIG), values.label), config)
     found: dict[str, Payload] = {}
     dtypes: dict[str, int] = {}
     for name, entry in values.table(table.get("config"), "config").items():

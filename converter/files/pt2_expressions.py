@@ -7,6 +7,7 @@ and in the size of the numbers that it can come to, and written out anew from th
 from __future__ import annotations
 
 import ast
+import math
 import re
 
 from converter.errors import BadInput
@@ -15,6 +16,8 @@ LONGEST = 20_000
 DEEPEST = 60
 MOST_BITS = 2048
 MOST_POWER = 16
+MOST_TERMS = 512
+"""Terms of an expression when it is multiplied out, which sympy does for remainders and common divisors."""
 SYMBOL = re.compile(r"(?:s|u|zf|zuf)\d{1,6}")
 """How torch names a size: backed, unbacked, and the same of floats."""
 NUMBER = re.compile(r"-?\d{1,40}(\.\d{0,40})?(e[+-]?\d{1,3})?")
@@ -49,6 +52,12 @@ FUNCTIONS = frozenset(
     }
 )
 POWERS = frozenset({"Pow", "PowByNatural", "FloatPow", "LShift", "RShift"})
+PRODUCTS = frozenset(
+    {
+        *("Mul", "Mod", "PythonMod", "ModularIndexing"),
+        *("FloorDiv", "CeilDiv", "CleanDiv", "IntTrueDiv", "FloatTrueDiv"),
+    }
+)
 OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod)
 COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
@@ -60,6 +69,7 @@ def checked(text: object, where: str) -> str:
     try:
         tree = ast.parse(text, mode="eval")
         _bits(tree.body, 0)
+        _terms(tree.body)
         return ast.unparse(tree)
     except (SyntaxError, ValueError, RecursionError, MemoryError, _Refused) as error:
         raise BadInput(
@@ -116,6 +126,26 @@ def _call(name: str, node: ast.Call, depth: int) -> int:
     if name in POWERS:
         return _power(node.args, depth)
     return sum(_bits(argument, depth) for argument in node.args) + len(node.args)
+
+
+def _terms(node: ast.expr) -> int:
+    """An upper bound of the terms of an expression that is multiplied out; refuses the rest."""
+    kind = node.op if isinstance(node, ast.BinOp) else None
+    name = node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ""
+    parts = [part for part in ast.iter_child_nodes(node) if isinstance(part, ast.expr)]
+    if name in ("Symbol", "Float"):
+        return 1
+    counts = [_terms(part) for part in (parts[1:] if name else parts)]
+    if isinstance(kind, ast.Pow) or name in POWERS:
+        exponent = _number(parts[-1])
+        found = int(counts[0] ** (MOST_POWER if exponent is None else max(1, math.ceil(abs(exponent)))))
+    elif isinstance(kind, ast.Mult | ast.Div | ast.FloorDiv | ast.Mod) or name in PRODUCTS:
+        found = math.prod(counts)
+    else:
+        found = sum(counts) or 1
+    if found > MOST_TERMS:
+        raise _Refused(f"more than {MOST_TERMS} terms")
+    return found
 
 
 def _quoted(name: str, node: ast.Call) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 
 from converter.errors import BadInput, Item, Unsupported
 from converter.files import pt2_expressions
+from converter.files.json_text import parsed
 from converter.files.pt2_values import ITEMSIZE, NAME, Json, Values
 
 ATEN = re.compile(r"torch\.ops\.aten\.([A-Za-z_]\w{0,100})\.(\w{1,100})", re.ASCII)
@@ -74,8 +75,8 @@ class Program:
 def vetted(data: bytes, label: str) -> Program:
     """The program of models/model.json; BadInput for what torch.export does not write, Unsupported for foreign ops."""
     values = Values(f"{label}: models/model.json")
+    found = values.table(parsed(data, values.label), "the program")
     try:
-        found = values.table(json.loads(data), "the program")
         return _Vetting(values).program(found)
     except (ValueError, RecursionError) as error:
         raise BadInput(f"{values.label}: expected JSON of bounded depth, but it cannot be read ({error}).") from error
@@ -116,6 +117,7 @@ class _Vetting:
         names, place = call.get("forward_arg_names"), "forward_arg_names"
         arguments = None if names is None else [v.name(n, place) for n in v.rows(names, place)]
         version = v.table(found.get("schema_version"), "schema_version")
+        saved_by = v.text(found.get("torch_version", "2.4"), "torch_version").removeprefix("<=")
         made = {
             "graph_module": {
                 "graph": graph,
@@ -144,7 +146,7 @@ class _Vetting:
                 part: v.whole(version.get(part), "schema_version", 0, 999) for part in ("major", "minor")
             },
             "verifiers": self.verifiers(found.get("verifiers")),
-            "torch_version": v.word(found.get("torch_version", "<=2.4").replace("<=", ""), "torch_version"),
+            "torch_version": v.word(saved_by, "torch_version"),
             "guards_code": [],
         }
         weights = {
@@ -306,7 +308,7 @@ class _Vetting:
 
     def tree(self, found: Json, where: str, plain_keys: bool) -> tuple[Json, int]:
         """The structure of arguments or outputs, and its leaves; containers of Python alone."""
-        spec = json.loads(self.values.text(found, where))
+        spec = parsed(self.values.text(found, where), f"{self.values.label}: {where}")
         if not isinstance(spec, list) or len(spec) != 2 or spec[0] != 1:
             raise self.values.refuse(where, "a tree spec of protocol 1", spec)
         return self._tree(spec[1], where, plain_keys, 0)
@@ -327,7 +329,7 @@ class _Vetting:
         if kind not in CONTAINERS:
             what, why = v.text(kind, where)[:200], "a class of the user's in the inputs or outputs is not read."
             raise Unsupported([Item(where, what, why, ADVICE)])
-        keys = json.loads(v.text(context, where))
+        keys = parsed(v.text(context, where), f"{v.label}: {where}")
         if kind in ("builtins.dict", "collections.OrderedDict"):
             keys = v.rows(keys, where)
             if len(keys) != len(children) or len({str(k) for k in keys}) != len(keys):

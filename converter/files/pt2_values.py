@@ -144,7 +144,7 @@ class Values:
     def device(self, value: Json, where: str) -> dict[str, Json]:
         """Every device is the CPU here; the others are remembered."""
         kind = self.table(value, where).get("type")
-        if kind not in DEVICES:
+        if not isinstance(kind, str) or kind not in DEVICES:
             raise self.refuse(where, f"one of the devices {', '.join(sorted(DEVICES))}", kind)
         if kind != "cpu":
             self.devices.add(kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from converter.errors import BadInput
 from converter.files.archives import starts_with
+from converter.files.json_text import parsed
 
 MOST_HEADER = 100 << 20
 MOST_AXES = 64
@@ -56,10 +56,7 @@ def read_header(path: Path) -> tuple[list[Entry], dict[str, str]]:
     with path.open("rb") as file:
         file.seek(8)
         text = file.read(size)
-    try:
-        table = json.loads(text, object_pairs_hook=lambda pairs: _once(pairs, label))
-    except (ValueError, RecursionError) as error:
-        raise BadInput(f"{label}: the header is no JSON ({error}). The file is damaged.") from error
+    table = parsed(text, f"{label}: the header", lambda pairs: _once(pairs, label))
     if not isinstance(table, dict):
         raise BadInput(f"{label}: expected a JSON object as header, received {type(table).__name__}.")
     metadata = table.pop("__metadata__", {})

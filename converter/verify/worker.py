@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from collections.abc import Mapping, Sequence
 from multiprocessing.process import BaseProcess
@@ -233,7 +234,10 @@ def _forked(env: dict[str, str], log: Path) -> tuple[_Process, IO[str], IO[str]]
     """A copy of this process, with the pipes to it and from it."""
     (there, to), (back, answer) = os.pipe(), os.pipe()
     process = multiprocessing.get_context("fork").Process(
-        target=_child, args=(env, str(log), there, answer, (to, back)), name="kconvert-reference", daemon=True
+        target=_child,
+        args=(env, str(log), there, answer, (to, back), os.getpid()),
+        name="kconvert-reference",
+        daemon=True,
     )
     process.start()
     os.close(there)
@@ -241,11 +245,14 @@ def _forked(env: dict[str, str], log: Path) -> tuple[_Process, IO[str], IO[str]]
     return _Fork(process), os.fdopen(to, "w", encoding="utf-8"), os.fdopen(back, "r", encoding="utf-8")
 
 
-def _child(env: dict[str, str], log: str, commands: int, replies: int, parents: Sequence[int]) -> None:
+def _child(env: dict[str, str], log: str, commands: int, replies: int, parents: Sequence[int], parent: int) -> None:
     """The forked child: a log of its own, no share in the parent's ends of the pipes or in what it does at exit."""
     for end in parents:
         os.close(end)
+    _follow(parent)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent closes the pipe
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     os.environ.update(env)
     written = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -254,6 +261,17 @@ def _child(env: dict[str, str], log: str, commands: int, replies: int, parents: 
     with os.fdopen(replies, "w", encoding="utf-8") as answers:
         _serve(os.fdopen(commands, "r", encoding="utf-8"), answers)
     os._exit(0)
+
+
+def _follow(parent: int) -> None:
+    """End with the parent, however it ends, and in the middle of a computation: nobody waits for the answer."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="kconvert-parent").start()
 
 
 def _listen(stream: IO[str] | None, lines: queue.Queue[str | None]) -> None:
@@ -311,6 +329,7 @@ def _answer(model: Any, command: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Keep the pipes for the protocol: what frameworks print goes to the log, and nothing else reads the commands."""
+    _follow(os.getppid())
     commands = os.fdopen(os.dup(0), "r", encoding="utf-8")
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDONLY)
