@@ -12,6 +12,7 @@ import signal
 import struct
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +25,10 @@ import torch
 
 from converter import convert, rows, sources
 from converter.errors import BadInput, CannotWrite, ConvertError, Unsupported, UsageError
-from converter.files import json_text, pt2_program
+from converter.files import json_text, pt2_program, state_dicts_torch
 from converter.files.arrays import read_arrays
 from converter.files.outputs import Staged, write_all
+from converter.files.pickle_stream import heaviest_tuple
 from converter.files.pt2_expressions import checked
 from converter.files.pt2_values import Values
 from converter.files.safetensors_header import read_header
@@ -737,3 +739,23 @@ cli.main([{str(FIXTURES / "mlp.keras")!r}, "--to", "torch", "-o", "new/m.py", "-
     run = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, "PYTHONPATH": os.getcwd()})
     assert run.returncode == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_dict_s_keys_are_no_endless_tuples(tmp_path: Path) -> None:
+    """A tuple that holds the one before twice: as a key it is hashed two to the sixtieth times."""
+    doubled = b"\x80\x02})" + b"q\x00h\x00\x86" * 60 + b"K\x01s."
+    start = time.monotonic()
+    assert heaviest_tuple(doubled) > 1 << 59
+    torch.save({"weight": torch.zeros(2, 3), "betas": (0.9, (0.5, 0.1))}, tmp_path / "plain.pt")
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(tmp_path / "new.pt", "w") as made:
+        for name in plain.namelist():
+            data = plain.read(name)
+            if name.endswith("data.pkl"):
+                assert heaviest_tuple(data) < 100
+                data = doubled
+            made.writestr(name, data)
+    (tmp_path / "old.pt").write_bytes(doubled)
+    for name in ("new.pt", "old.pt"):
+        with pytest.raises(BadInput, match="tuples of tuples"):
+            state_dicts_torch.load(tmp_path / name, "torch weights", lambda: torch.nn.Linear(3, 2), {})
+    assert time.monotonic() - start < 10

@@ -13,6 +13,7 @@ from typing import Any
 
 from converter.errors import BadInput, UsageError
 from converter.files.archives import open_zip, starts_with
+from converter.files.pickle_stream import heaviest_tuple
 from converter.files.safetensors_header import read_header
 
 DTYPES = {
@@ -36,6 +37,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.")
 """What DataParallel, torch.compile and wrapping modules put before every key."""
 GROWING = ((b"builtins|__builtin__", b"bytearray"), (b"_codecs", b"encode"))
 MOST_PICKLE = 64 << 20
+MOST_PARTS = 1 << 20
 COUNTER = "num_batches_tracked"
 SHOWN = 20
 ADVICE = "Save the state dict alone (torch.save(model.state_dict(), path)) and pass --arch with what makes the module."
@@ -127,6 +129,8 @@ def _check_calls(pickled: bytes, path: Path) -> None:
     for module, name in GROWING:
         if re.search(rb"c(%s)\n%s\n" % (module, name), pickled):
             raise BadInput(f"{path}: holds {name.decode()} besides tensors, which is not read. {ADVICE}")
+    if heaviest_tuple(pickled) > MOST_PARTS:
+        raise BadInput(f"{path}: holds tuples of tuples without end, which no state dict has. {ADVICE}")
 
 
 def _tensors(found: Any, path: Path, notes: list[str]) -> dict[str, Any]:
