@@ -30,9 +30,9 @@ def heaviest_tuple(data: bytes) -> int:
                 stack.append(1 + sum(part for part in parts if isinstance(part, int)))
                 heaviest = max(heaviest, stack[-1])
             elif name in KEPT or name == "MEMOIZE":
-                memo[len(memo) if name == "MEMOIZE" else int(argument)] = stack[-1] if isinstance(stack[-1], int) else 1
+                memo[len(memo) if name == "MEMOIZE" else int(argument or 0)] = stack[-1] if isinstance(stack[-1], int) else 1
             elif name in READ:
-                stack.append(memo.get(int(argument), 1))
+                stack.append(memo.get(int(argument or 0), 1))
             else:
                 before = [each.name for each in opcode.stack_before]
                 if "mark" in before:
