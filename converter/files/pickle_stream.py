@@ -30,7 +30,8 @@ def heaviest_tuple(data: bytes) -> int:
                 stack.append(1 + sum(part for part in parts if isinstance(part, int)))
                 heaviest = max(heaviest, stack[-1])
             elif name in KEPT or name == "MEMOIZE":
-                memo[len(memo) if name == "MEMOIZE" else int(argument or 0)] = stack[-1] if isinstance(stack[-1], int) else 1
+                place = len(memo) if name == "MEMOIZE" else int(argument or 0)
+                memo[place] = stack[-1] if isinstance(stack[-1], int) else 1
             elif name in READ:
                 stack.append(memo.get(int(argument or 0), 1))
             else:
