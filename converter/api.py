@@ -178,8 +178,6 @@ def _made(source: Source, asked: Asked) -> Conversion:
     g = captured.graph
     g.output_names = output_names(captured.outputs, g.output_names, len(g.graph.outputs))
     specs = proof.input_specs(g.graph.inputs)
-    plain = duplicate(g) if asked.to != "onnx" else g
-    onnx_turns = _settled(plain, asked.layout)
     report = Report(
         source.name,
         asked.to,
@@ -187,18 +185,22 @@ def _made(source: Source, asked: Asked) -> Conversion:
         dropped=dropped_of(source.model, source.compiled),
         notes=list(captured.notes),
     )
-    made = Conversion(asked.to, "", WeightMaps(), report, graph=plain, onnx_turns=onnx_turns)
+    made = Conversion(asked.to, "", WeightMaps(), report)
     made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy, pack=captured.pack)
     written: Sequence[Any] = ()
-    if asked.to == "torch":
-        written = _as_torch(made, g, captured.outputs, source, asked.layout)
-    elif asked.to == "keras":
+    if asked.to == "keras":
+        plain = duplicate(g)  # Keras has another axis order; ONNX's is made where it is asked for
+        made.make_graph = lambda: (plain, _settled(plain, asked.layout))
         written = _as_keras(made, g, captured.outputs, source, asked.layout)
     else:
-        made.turns = onnx_turns
-        made.make_model = lambda: made.onnx
+        made.turns = turns = _settled(g, asked.layout)
+        made.make_graph = lambda: (g, turns)
+        if asked.to == "torch":
+            written = _as_torch(made, duplicate(g), captured.outputs, source)
+        else:
+            made.make_model = lambda: made.onnx
     report.turns = [str(turn) for turn in made.turns]
-    report.transposes = sum(node.op_type == "Transpose" for node in (plain if asked.to == "onnx" else g).graph)
+    report.transposes = sum(node.op_type == "Transpose" for node in g.graph)
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
     report.sign(source.path)
     made.weights = [Placed(w.key, w.data, w.origin) for w in written]
@@ -229,10 +231,9 @@ def _settled(g: GraphBuilder, layout: Layout) -> list[Turn]:
     return turns
 
 
-def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, layout: Layout) -> Sequence[Any]:
+def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source) -> Sequence[Any]:
     from converter.build import to_torch, torch_load
 
-    made.turns = _settled(g, layout)
     title = f"{source.name}, converted from Keras by kconvert."
     written = to_torch.write(g.graph, outputs, [s.name for s in made.evidence.specs], title)
     made.source = written.text

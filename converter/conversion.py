@@ -89,8 +89,7 @@ class Conversion:
     """A converted model.
 
     `model` is an nn.Module, a keras.Model or an onnx.ModelProto; `source` the text that builds it ('' for ONNX);
-    `mapping` every weight's way; `report` what was found out; `turns` the inputs and outputs in another axis order,
-    `onnx_turns` those of the ONNX graph.
+    `mapping` every weight's way; `report` what was found out; `turns` the inputs and outputs in another axis order.
     """
 
     to: str
@@ -98,14 +97,13 @@ class Conversion:
     mapping: WeightMaps
     report: Report
     turns: list[Turn] = field(default_factory=list)
-    onnx_turns: list[Turn] = field(default_factory=list)
     weights: list[Placed] = field(default_factory=list)
     """The target's weights as they were judged."""
     make_model: Callable[[], Any] | None = None
     arrays_of: Callable[[Any], dict[str, np.ndarray]] | None = None
     """The live model's weights by key."""
-    graph: GraphBuilder | None = None
-    """The graph in the middle, channels first, as ONNX's spatial operators are."""
+    make_graph: Callable[[], tuple[GraphBuilder, list[Turn]]] | None = None
+    """Makes the graph in the middle, channels first, as ONNX's spatial operators are, and what was turned for it."""
     written: dict[str, Path] = field(default_factory=dict)
     """The files that were written, by suffix, while they are judged: what is judged is what is written."""
     evidence: Any = None
@@ -117,6 +115,7 @@ class Conversion:
     depth: int = 0
     """About how many layers there are, for frameworks that go through a model by recursion."""
     _model: Any = None
+    _graph: tuple[GraphBuilder, list[Turn]] | None = None
 
     def __repr__(self) -> str:
         verdict = {True: "equal", False: "not equal", None: "not verified"}[self.report.passed]
@@ -128,6 +127,23 @@ class Conversion:
         if self._model is None and self.make_model is not None:
             self._model = self.make_model()
         return self._model
+
+    @property
+    def graph(self) -> GraphBuilder | None:
+        """The graph in the middle; made at the first reading."""
+        return self._settled()[0]
+
+    @property
+    def onnx_turns(self) -> list[Turn]:
+        """The inputs and outputs that the ONNX graph has in another axis order than the source."""
+        return self._settled()[1]
+
+    def _settled(self) -> tuple[GraphBuilder | None, list[Turn]]:
+        if self._graph is None:
+            if self.make_graph is None:
+                return None, []
+            self._graph = self.make_graph()
+        return self._graph
 
     @property
     def onnx(self) -> Any:
