@@ -132,11 +132,16 @@ def check_device(device: str) -> None:
         raise UsageError(f"device: {device!r} was asked for, and {found} here. Use 'cpu', or a device that is there.")
 
 
+_copies: list[bool] = []
+
+
 def import_all() -> None:
     """Import what a conversion and its reference both need, before one process becomes two."""
+    fresh = not {"torch", "keras"} & set(sys.modules)
     before_torch()
     for name in ("torch", "keras", "h5py", "onnx_ir"):
         importlib.import_module(name)
+    _copies[:] = [True] if fresh else []
 
 
 def threads_in_words() -> str:
@@ -146,8 +151,12 @@ def threads_in_words() -> str:
 
 
 def can_fork() -> bool:
-    """Whether a copy of this process would be whole: on Linux, with no thread of Python's beside the first."""
-    return sys.platform == "linux" and threading.active_count() == 1
+    """Whether a copy of this process would be whole, asked once.
+
+    On Linux, with no thread of Python's beside the first, and where `import_all` has just imported the frameworks: one
+    that has computed has pools of threads, which a copy waits for without end.
+    """
+    return bool(_copies) and _copies.pop() and sys.platform == "linux" and threading.active_count() == 1
 
 
 def cores() -> int:

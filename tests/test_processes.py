@@ -23,11 +23,9 @@ FORKED = """
 import os, time
 import numpy as np
 from converter.errors import BadInput
-from converter.frameworks import can_fork
 from converter.verify.runner import NoFloat64
 from converter.verify.worker import Worker, WorkerFailed
 
-assert can_fork()
 with Worker("judge_factory:doubler", env={"KERAS_BACKEND": "numpy"}, fork=True) as worker:
     assert worker.ready()["backend"] == "numpy"
     assert os.environ.get("KERAS_BACKEND") != "numpy"
@@ -174,3 +172,19 @@ def test_the_judge_ends_with_a_parent_that_is_killed(how: str, tmp_path: Path) -
     while command.exists() and command.read_bytes():
         assert time.monotonic() < end, "the judge is still there"
         time.sleep(0.1)
+
+
+TWICE = """
+import sys
+from converter import frameworks
+frameworks.import_all()
+print(frameworks.can_fork(), frameworks.can_fork())
+frameworks.import_all()
+print(frameworks.can_fork())
+"""
+
+
+def test_a_process_is_copied_once_and_before_it_computes(tmp_path: Path) -> None:
+    """A second command in one process finds thread pools at work: its reference is a process of its own."""
+    done = run(TWICE, cwd=tmp_path)
+    assert done.stdout.split() == [str(sys.platform == "linux"), "False", "False"], done.stderr
