@@ -96,7 +96,7 @@ def compare(model: Any, case: Case | None = None, mixed: str = "", within: str =
     with torch.no_grad():
         try:
             wanted = answers(model(given if len(given) > 1 else given[0], training=False))
-        except Exception:
+        except (ValueError, TypeError, RuntimeError, NotImplementedError, IndexError):
             return None
         try:
             made = converter.convert(model, "torch", layout="source", verify=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -345,11 +344,6 @@ def place_of(node: ir.Node) -> Place:
 def facts_of(node: ir.Node) -> dict[str, str]:
     """The training facts of a node, those that ONNX has no attribute for."""
     return {k.removeprefix(FACT): v for k, v in node.metadata_props.items() if k.startswith(FACT)}
-
-
-def replace_op(op: Op, **changes: Any) -> Op:
-    """The op with some attributes changed."""
-    return dataclasses.replace(op, **changes)  # type: ignore[type-var]
 
 
 def restate(node: ir.Node, op: Op) -> None:
