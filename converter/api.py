@@ -1,4 +1,4 @@
-"""The pipeline on one screen: read, capture, settle, build, judge. The only module that knows every stage."""
+"""The pipeline on one screen: read, capture, settle, write, judge. The only module that knows every stage."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class Proving:
 
 
 def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> Conversion:
-    """Read, capture, settle, build, judge; with an `output` write the files first, and judge what they hold."""
+    """Read, capture, settle, write, judge; with an `output` write the files first, and judge what they hold."""
     if output is not None and output.path.suffix.lower() == ".onnx":
         asked = replace(asked, to="onnx")  # what is written is what is judged
     from_file = isinstance(asked.model, (str, os.PathLike)) and sources.kind_of(asked.model) == "keras"
@@ -232,7 +232,7 @@ def _settled(g: GraphBuilder, layout: Layout) -> list[Turn]:
 
 
 def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source) -> Sequence[Any]:
-    from converter.build import to_torch, torch_load
+    from converter.write import to_torch, torch_load
 
     title = f"{source.name}, converted from Keras by kconvert."
     written = to_torch.write(g.graph, outputs, [s.name for s in made.evidence.specs], title)
@@ -243,8 +243,8 @@ def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source) -
 
 
 def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, layout: Layout) -> Sequence[Any]:
-    from converter.build import keras_load, to_keras
     from converter.graph import channels_last
+    from converter.write import keras_load, to_keras
 
     channels_last.turn(g)
     made.turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout, first=False)]

@@ -355,7 +355,7 @@ def target_specs(made: Conversion) -> list[InputSpec]:
 
 def _counted(made: Conversion, sets: Sequence[InputSet], planned: int | None) -> int | None:
     """Transpositions while the target runs; what was planned where it answers no input."""
-    from converter.build.torch_moves import run_time_transposes
+    from converter.write.torch_moves import run_time_transposes
 
     try:
         return run_time_transposes(made.model, _boundary(made.turns).to_target(sets[0].arrays))

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from converter import sources
-from converter.build.names import hides_a_module
 from converter.errors import UsageError
 from converter.files.recognise import recognise
+from converter.write.names import hides_a_module
 
 TARGETS = ("torch", "keras", "onnx")
 LAYOUTS = ("native", "source")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from converter import frameworks
-from converter.build.names import file_stem
 from converter.conversion import Conversion
 from converter.files.keras_archive import without_dates
 from converter.files.outputs import Staged, Write
@@ -15,6 +14,7 @@ from converter.files.tensors import save_tensors
 from converter.proof import target_specs
 from converter.report import Report
 from converter.request import FILES, check_output
+from converter.write.names import file_stem
 
 
 def save(made: Conversion, path: Any, force: bool) -> list[Path]:
@@ -38,11 +38,11 @@ def read_back(made: Conversion) -> None:
     """Make the live model from the files that were written, and from nothing else."""
     source, tensors, keras = (made.written.get(kind) for kind in (".py", ".safetensors", ".keras"))
     if source is not None and tensors is not None:
-        from converter.build import torch_load
+        from converter.write import torch_load
 
         made.make_model = lambda: torch_load.load_file(source, tensors)
     elif keras is not None:
-        from converter.build import keras_load
+        from converter.write import keras_load
 
         made.make_model = lambda: keras_load.load_file(keras, made.depth)
 
@@ -122,7 +122,7 @@ def _text(path: Path, text: str) -> None:
 
 def _keras(made: Conversion, path: Path) -> None:
     """The live model as it is, or one made for the file where there is none or where training has left its marks."""
-    from converter.build import keras_load
+    from converter.write import keras_load
 
     model = made._model
     if model is None or getattr(model, "compiled", False):
@@ -135,7 +135,7 @@ def _keras(made: Conversion, path: Path) -> None:
 def _exported(made: Conversion, path: Path) -> None:
     """The program is saved under one name, which its archive repeats, whatever the file is called."""
     frameworks.before_torch()
-    from converter.build.export_torch import exported, save_program
+    from converter.write.export_torch import exported, save_program
 
     save_program(exported(made.model, target_specs(made)), path)
 

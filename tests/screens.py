@@ -93,7 +93,7 @@ def screen(kind: str, folder: Path, *options: str) -> tuple[int, str, str]:
     asked = (path, "--to", "torch", "-o", folder / f"{kind}_out", *options)
     if kind != "unequal":
         return run(*asked)
-    from converter.build import torch_load
+    from converter.write import torch_load
 
     load = torch_load.load_file
     torch_load.load_file = spoiled(load)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "converter"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FRAMEWORKS = {"torch", "keras", "tensorflow", "onnxruntime", "tf_keras", "jax"}
-STAGES = {"files", "capture", "build", "verify"}
+STAGES = {"files", "capture", "write", "verify"}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import converter
-from converter.build import to_keras
 from converter.capture import from_torch
 from converter.errors import Unsupported
 from converter.graph import channels_last, flatten, layout
+from converter.write import to_keras
 
 L = keras.layers
 

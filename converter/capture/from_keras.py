@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,23 +12,12 @@ import onnx_ir as ir
 
 from converter import advice, masks
 from converter.capture import keras_dtypes, keras_masks, keras_nodes
+from converter.capture.captured import Captured
 from converter.errors import Item, Unsupported, UsageError
 from converter.graph.graph import GraphBuilder, Place, dims
 from converter.ops import base
 from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Perm, Refusal
 from converter.ops.shape import Transpose
-
-
-@dataclass
-class Captured:
-    """A captured model: the graph, and the structure of what model(x) returns, with positions into its outputs."""
-
-    graph: GraphBuilder
-    outputs: Any
-    inputs: list[Any] = field(default_factory=list)
-    notes: list[Any] = field(default_factory=list)
-    pack: Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]] | None = None
-    """The graph's inputs -> the arguments that the model itself is called with, by position and by name."""
 
 
 def to_numpy(variable: Any) -> np.ndarray:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 
 from converter import advice
 from converter.capture import torch_nodes
-from converter.capture.from_keras import Captured
+from converter.capture.captured import Captured
 from converter.errors import BadInput, Item, Unsupported, UsageError
 from converter.graph.graph import GraphBuilder, Place, array, origin
 from converter.ops import base

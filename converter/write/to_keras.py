@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.build.keras_text import BuildText, Step
-from converter.build.names import identifier
-from converter.build.view import NodeView
 from converter.errors import Item, Unsupported
 from converter.graph.graph import Origin, array, dims, origin
 from converter.ops import base
 from converter.ops.records import Layer, Ref
+from converter.write.keras_text import BuildText, Step
+from converter.write.names import identifier
+from converter.write.view import NodeView
 
 ACTIVATED = (
     frozenset(f"{kind}{rank}D" for rank in (1, 2, 3) for kind in ("Conv", "DepthwiseConv", "SeparableConv"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from converter.build.names import Namespace, module_attributes, parameters
-from converter.build.torch_text import Text, literal
 from converter.ops.records import Literal
+from converter.write.expressions import Text, literal
+from converter.write.names import Namespace, module_attributes, parameters
 
 WIDTH = 120
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.build.names import Namespace, parameters
-from converter.build.torch_text import Text, literal
+from converter.write.expressions import Text, literal
+from converter.write.names import Namespace, parameters
 
 POSITIONAL = ("filters", "units", "kernel_size", "pool_size", "rate", "target_shape", "dims")
 """Arguments that are written without their names where they come first, as a person would."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from converter import frameworks
-from converter.build.torch_load import execute
+from converter.write.execute import execute
 
 
 def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]], layers: int = 0) -> Any:

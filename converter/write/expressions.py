@@ -1,4 +1,4 @@
-"""Records into PyTorch source: every literal through repr, every name through the writer's tables."""
+"""Records into the source of either target: every literal through repr, every name through the writer's tables."""
 
 from __future__ import annotations
 

@@ -9,12 +9,12 @@ from typing import Any, Protocol
 import numpy as np
 import onnx_ir as ir
 
-from converter.build.names import Namespace, identifier, parameters
-from converter.build.torch_text import Text, literal
-from converter.build.view import Item, NodeView
 from converter.graph.graph import array, origin
 from converter.ops import base
 from converter.ops.records import Module, Record, Ref
+from converter.write.expressions import Text, literal
+from converter.write.names import Namespace, identifier, parameters
+from converter.write.view import Item, NodeView
 
 LONG = 64
 """An expression longer than this gets a line of its own."""

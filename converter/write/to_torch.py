@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.build import torch_parts
-from converter.build.blocks import fold
-from converter.build.names import Namespace, class_name, parameters
-from converter.build.torch_class import Assign, ClassText, merged
-from converter.build.torch_forward import Forward
-from converter.build.torch_text import Text, literal
-from converter.build.view import Item, NodeView, items_of
 from converter.errors import Item as Missing
 from converter.errors import Unsupported
 from converter.graph.graph import Origin, array, dims, origin
 from converter.ops import base
 from converter.ops.records import Literal, Module, Record
+from converter.write import torch_parts
+from converter.write.blocks import fold
+from converter.write.expressions import Text, literal
+from converter.write.names import Namespace, class_name, parameters
+from converter.write.torch_class import Assign, ClassText, merged
+from converter.write.torch_forward import Forward
+from converter.write.view import Item, NodeView, items_of
 
 
 @dataclass(frozen=True)
