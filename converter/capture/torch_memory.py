@@ -62,6 +62,10 @@ class Memory:
                 found.append(other)
         return found
 
+    def group_read(self, name: str, after: str) -> bool:
+        """Whether anything that shares the memory of a node is read behind `after`."""
+        return any(self.read(other, after) for other in self.groups[self.base(name)])
+
     def read(self, name: str, after: str) -> bool:
         """Whether a node is read behind another one, by what computes and not only by what it returns for keeps."""
         last = self.order[after]

@@ -13,6 +13,11 @@ def _table() -> Any:
     return torch.export.default_decompositions()
 
 
+def _known(target: Any) -> bool:
+    """Whether the table has an entry; it makes its entries when they are read, so `get` does not see them."""
+    return target in _table()
+
+
 def parts(node: Any, functional: bool) -> tuple[Any, list[Any]] | None:
     """The graph of what an operation is made of, and the nodes that its placeholders stand for; None where torch
     has no such thing, or it fails. `functional`: what does not work in place is meant.
@@ -29,7 +34,7 @@ def parts(node: Any, functional: bool) -> tuple[Any, list[Any]] | None:
         target = getattr(packet, overload, None)
         if target is None:
             return None
-    made = _table().get(target, target.decompose)
+    made = _table()[target] if _known(target) else target.decompose
     sources = [a for a in node.all_input_nodes if isinstance(a.meta.get("val"), torch.Tensor)]
     fakes = [a.meta["val"] for a in sources]
     if not fakes:

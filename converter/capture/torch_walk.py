@@ -232,7 +232,7 @@ class _Walk:
         """What shares the memory of `target`, which `node` has written, and is read later, reads what was written."""
         while True:
             others = self.memory.others(target.name, node.name)
-            if target.name in self.weights and (others or self.memory.read(target.name, node.name)):
+            if target.name in self.weights and self.memory.group_read(target.name, node.name):
                 raise Refusal("it changes a weight while the model runs.", "Compute a new tensor in its place.")
             if target.op == "placeholder":
                 self.torch.note(f"it changes {target.name!r} in place, which what is written here does not.")
