@@ -31,6 +31,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 REGISTRY: dict[tuple[str, str], type[Op]] = {}
 KERAS_LAYERS: dict[str, Callable[..., Any]] = {}
+KERAS_MASKS: dict[str, Callable[..., Any]] = {}
 KERAS_OPERATIONS: dict[str, Callable[..., Any]] = {}
 KERAS_ACTIVATIONS: dict[str, Callable[..., Any]] = {}
 TORCH_OPERATIONS: dict[str, Callable[..., Any]] = {}
@@ -116,7 +117,8 @@ class TorchCapture(Builder, Protocol):
     """What the reading of a PyTorch operation writes nodes with."""
 
     def sizes(self, value: ir.Value) -> tuple[Any, ...]: ...
-    def made(self) -> tuple[Any, ...]: ...
+    def made(self, index: int = 0) -> tuple[Any, ...]: ...
+    def made_dtype(self, index: int = 0) -> ir.DataType: ...
     def frozen(self, value: ir.Value, number: float) -> bool: ...
     def statistics_kept(self) -> bool: ...
     def reshaped(self, value: ir.Value, shape: tuple[int, ...]) -> ir.Value: ...
@@ -125,9 +127,15 @@ class TorchCapture(Builder, Protocol):
     def note(self, text: str) -> None: ...
 
 
-def takes_mask(name: str) -> bool:
-    """Whether the row of a Keras layer takes the layer's mask, as a keyword."""
-    return name in KERAS_LAYERS and "mask" in inspect.signature(KERAS_LAYERS[name]).parameters
+def takes(name: str, argument: str) -> bool:
+    """Whether the row of a Keras layer takes this argument of the layer's call, by keyword.
+
+    `masks` stands for the masks that lie beside the tensors of the first argument, None where there is none.
+    """
+    if name not in KERAS_LAYERS:
+        return False
+    found = inspect.signature(KERAS_LAYERS[name]).parameters.get(argument)
+    return found is not None and found.kind == inspect.Parameter.KEYWORD_ONLY
 
 
 def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> Any:
@@ -138,6 +146,15 @@ def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> 
 def keras_layer(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
     """Mark a static method `capture(g, layer, *inputs)` as the reading of these Keras layer classes."""
     return _mark("layer", names, vet)
+
+
+def keras_mask(*names: str) -> Callable[[F], F]:
+    """Mark a static method `mask(g, layer, inputs, masks)` as what these Keras layer classes make of masks.
+
+    `inputs` are the tensors of the first argument, `masks` what lies beside them; it gives the mask beside the output
+    or None. Classes without one hand on the mask of their input, as keras.Layer does.
+    """
+    return _mark("mask", names)
 
 
 def keras_operation(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
@@ -192,6 +209,7 @@ class Op:
             REGISTRY[key] = cls
         tables = {
             "layer": KERAS_LAYERS,
+            "mask": KERAS_MASKS,
             "operation": KERAS_OPERATIONS,
             "activation": KERAS_ACTIVATIONS,
             "torch": TORCH_OPERATIONS,
