@@ -174,6 +174,19 @@ def test_an_input_that_is_changed_is_told() -> None:
 # Several results, operations in parts ------------------------------------------------------------------------------
 
 
+def pairs(m: Fn, x: Tensor) -> Any:
+    a, b = x.chunk(2, 1)
+    c, d, e = torch.split(m.fc(x), [1, 2, 1], 1)
+    return torch.cat([a * b, c + e, d], 1)
+
+
+def rows_of(m: Fn, x: Tensor) -> Any:
+    first, *rest = x.unbind(1)
+    for each in rest:
+        first = first * 2 + each
+    return first
+
+
 def under_settings(m: Fn, x: Tensor) -> Tensor:
     with torch.no_grad():
         y = torch.relu(x)
@@ -182,7 +195,7 @@ def under_settings(m: Fn, x: Tensor) -> Tensor:
     return z + y
 
 
-@pytest.mark.parametrize("function", [under_settings])
+@pytest.mark.parametrize("function", [pairs, rows_of, under_settings])
 def test_several_results(function: Any) -> None:
     check(Fn(function), (2, 4))
 
