@@ -19,9 +19,6 @@ from .trace import Trace, Value, is_float, same_bits
 from .watch import LINEAR, Key, Seen, Side
 from .ways import Way, fit
 
-_NEAR = 4
-"""So many of the target's values are looked at for what stands in the place of one that was not found."""
-
 
 @dataclass
 class Layer:
@@ -51,9 +48,11 @@ class Found:
     between: list[Value] = field(default_factory=list)
     outputs: list[Diff] = field(default_factory=list)
     inputs: list[Array] = field(default_factory=list)
+    ways: list[Way] = field(default_factory=list)
     wanted: Array | None = None
     received: Array | None = None
     trace: Trace = field(default_factory=Trace)
+    flattened: list[tuple[int, ...]] = field(default_factory=list)
     peak: int = 0
 
 
@@ -95,6 +94,7 @@ def localise(pair: Pair, arrays: Sequence[Array]) -> Found:
                 "" if value.diff.passed else value.diff.reason,
             )
         )
+    found.flattened = forced.flattened
     found.peak = max(forced.exchange.peak, free.exchange.peak)
     return found
 
@@ -210,6 +210,7 @@ class _Run:
         if self.force and not value.good and (first is None or value.number < first.number):
             self.found.first = value
             self.found.inputs = [self.pair.source.to_numpy(tensor) for tensor in held.note]
+            self.found.ways = [self.trace.way_of(tensor) for tensor in held.note]
             self.found.wanted = held.array
             self.found.received = array if way is None else way.to_source(array)
         if not self.force or way is None or not np.isfinite(held.array).all():
@@ -233,7 +234,14 @@ class _Run:
                 value.good = True
                 self.exchange.drop(held.number)
             elif way is not None and value.near is None:
-                value.near = (seen.key.path or seen.kind, way.to_source(array))
+                value.near = (seen.key.path or seen.kind, way.to_source(array), self._given(seen, way))
+
+    def _given(self, seen: Seen, way: Way) -> Array | None:
+        """What the target's function was given, where that is one tensor of the same shape."""
+        given = [tensor for tensor in seen.inputs if is_float(tensor)]
+        if len(given) != 1 or tuple(given[0].shape) != tuple(seen.tensor.shape):
+            return None
+        return way.to_source(self.pair.target.to_numpy(given[0]))
 
     def _outputs(self, mine: Outputs, theirs: Outputs) -> None:
         """The models' own answers, when every layer was given the source's values."""

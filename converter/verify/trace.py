@@ -10,7 +10,7 @@ import numpy as np
 
 from .compare import Array, Diff
 from .watch import Key, Seen
-from .ways import Way
+from .ways import AS_IT_IS, Way
 
 
 @dataclass
@@ -27,7 +27,7 @@ class Value:
     good: bool | None = None
     diff: Diff | None = None
     way: Way | None = None
-    near: tuple[str, Array] | None = None  # what the target makes in its place, as far as that was found: its maker, the source's turn
+    near: tuple[str, Array, Array | None] | None = None  # what the target may make instead: its maker, it, and of what
     array: Array | None = None  # kept where nothing was found for it, while there is room
 
     @property
@@ -73,6 +73,12 @@ class Trace:
                 found[each.number] = each
                 ahead += [each.same] if each.same is not None else list(each.inputs)
         return [found[number] for number in sorted(found)]
+
+    def way_of(self, tensor: Any) -> Way:
+        """How the target has the value that this tensor is, as far as that was seen."""
+        number = self._number(tensor)
+        way = None if number is None else self.values[number].way
+        return way or AS_IT_IS
 
     def _number(self, tensor: Any) -> int | None:
         found = self._known.get(id(tensor))

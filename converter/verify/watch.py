@@ -60,10 +60,11 @@ class Side:
 
 @dataclass
 class Calls:
-    """How often each layer was called in this run, and how deep inside a whole layer it is."""
+    """How often each layer was called in this run, how deep inside a whole layer it is, and what that was given."""
 
     inside: int = 0
     busy: bool = False
+    given: tuple[Any, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
 
     def next(self, path: str) -> int:

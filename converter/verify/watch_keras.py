@@ -102,13 +102,15 @@ def _watched(path: str, part: Any, calls: Calls, emit: Emit) -> Any:
     def call(*args: Any, **kwargs: Any) -> Any:
         if calls.inside:
             return inner(*args, **kwargs)
+        given = tuple(leaves([args, kwargs], _is_tensor))
+        if whole:
+            calls.given = given
         calls.inside += whole
         try:
             result = inner(*args, **kwargs)
         finally:
             calls.inside -= whole
         number = calls.next(path)
-        given = tuple(leaves([args, kwargs], _is_tensor))
         with calls.quiet():
             return told(
                 result,
@@ -126,7 +128,7 @@ def _shown(path: str, part: Any, calls: Calls, emit: Emit) -> Any:
     def activation(x: Any, *args: Any, **kwargs: Any) -> Any:
         if calls.inside == 1 and not args and not kwargs:
             key = Key(path, calls.counts.get(path, 0), 0, LINEAR)
-            x = told(x, _is_tensor, lambda index, tensor: emit(Seen(key, kind, True, tensor)), _tensor)
+            x = told(x, _is_tensor, lambda index, tensor: emit(Seen(key, kind, True, tensor, calls.given)), _tensor)
         return inner(x, *args, **kwargs)
 
     return activation

@@ -19,11 +19,11 @@ _DULL = frozenset(["__get__", "size", "dim", "detach", "numel", "stride", "is_fl
 """What makes no value, or the same one."""
 
 
-def torch_side(model: Any, *, pack: Pack | None = None) -> Side:
-    """A Side from a module in the precision that it is in."""
+def torch_side(model: Any, *, pack: Pack | None = None, double: bool = True) -> Side:
+    """A Side from a module in the precision that it is in; `double`: it is a float64 twin."""
 
     def watched(emit: Emit) -> Callable[[Sequence[Array]], Outputs]:
-        run = torch_callable(model, pack=pack)
+        run = torch_callable(model, pack=pack, double=double)
 
         def call(arrays: Sequence[Array]) -> Outputs:
             with watching(model, emit):
