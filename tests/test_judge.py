@@ -345,7 +345,8 @@ def test_a_module_that_casts_to_float32_is_proved_in_float64(last, cast):
     assert one.dtype == np.float64
     assert np.abs(one - two).max() <= 1e-15
     verdict = judge(source, [plain], make_inputs([InputSpec("x", (None, 8))]))
-    assert verdict.passed and verdict.proof, verdict.to_dict()
+    assert verdict.passed, verdict.to_dict()
+    assert verdict.proof, verdict.to_dict()
 
 
 def net_with(net, cast):

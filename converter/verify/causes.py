@@ -1,4 +1,4 @@
-"""Which layer it is and what is likely wrong with it: repairs tried on the layer alone, then what the numbers look like."""
+"""What is likely wrong with a layer: repairs tried on the layer alone, then what the numbers look like."""
 
 from __future__ import annotations
 
@@ -166,9 +166,9 @@ class _Alone:
                 made = self.pair.target.alone(self.target, inputs, repair.weights, repair.settings)
                 for perm in [None, *turns(made.ndim)]:
                     turned = made if perm is None else made.transpose(perm)
-                    if turned.shape == wanted.shape:
-                        if compare("", wanted, turned, _CLOSE * magnitude(wanted)).passed:
-                            return True
+                    tol = _CLOSE * magnitude(wanted)
+                    if turned.shape == wanted.shape and compare("", wanted, turned, tol).passed:
+                        return True
         return False
 
     def _inputs(self, pads: tuple[int, int] | None, every: list[tuple[int, int]] | None) -> Iterator[list[Array]]:

@@ -1,7 +1,7 @@
 """float64 kept float64 in what runs in torch. THE place where a model's own casts to float32 are changed for the proof.
 
-Some models cast inside (`h.float()`, `x.to(torch.float32)`, tables made in float32): their "float64" answers are 1e-7 off.
-In here every float32 that an operation asks for, or makes of nothing, is float64."""
+Some models cast inside (`h.float()`, `x.to(torch.float32)`, tables made in float32): their "float64" answers are 1e-7
+off. In here every float32 that an operation asks for, or makes of nothing, is float64."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def kept64() -> Iterator[None]:
     def wide(value: Any) -> Any:
         return torch.float64 if value is torch.float32 else value
 
-    class Kept(TorchDispatchMode):
+    class Kept(TorchDispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = kwargs or {}
             if "view.dtype" in str(func):
@@ -35,5 +35,5 @@ def kept64() -> Iterator[None]:
                 return func(*args, **{**kwargs, "dtype": torch.float64})
             return result.double()
 
-    with Kept():
+    with Kept():  # type: ignore[no-untyped-call]
         yield

@@ -247,8 +247,7 @@ class _Run:
         """The models' own answers, when every layer was given the source's values."""
         found = self.found
         found.outputs = [
-            compare(name, a, b, self.pair.limit * magnitude(a))
-            for (name, a), (_, b) in zip(mine, theirs, strict=False)
+            compare(name, a, b, self.pair.limit * magnitude(a)) for (name, a), (_, b) in zip(mine, theirs, strict=False)
         ]
         for number, held in self.exchange.loose.items():
             self.trace.values[number].array = held.array

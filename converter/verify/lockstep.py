@@ -121,9 +121,7 @@ class Exchange:
         return self._wanted is not None and self._wanted not in self.held
 
 
-def side_by_side(
-    exchange: Exchange, source: Callable[[], Any], target: Callable[[], Any]
-) -> tuple[Any, Any]:
+def side_by_side(exchange: Exchange, source: Callable[[], Any], target: Callable[[], Any]) -> tuple[Any, Any]:
     """(what `source` returns, run in a thread of its own; what `target` returns, run in this one).
 
     An error of the target's is raised, else one of the source's."""

@@ -1,4 +1,4 @@
-"""Which layer of one model is which of the other: through the mapping of the weights, by names, by the weights' sizes."""
+"""Which layer of one model is which of the other: through the weights' mapping, by names, by the weights' sizes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def pair(
     mapping: Sequence[tuple[str, str]] = (),
     sizes: tuple[Sizes, Sizes] | None = None,
 ) -> dict[str, str]:
-    """Source path -> target path. `mapping` are weights' keys; what it says goes before names, and these before sizes."""
+    """Source path -> target path. `mapping` are weights' keys; it goes before names, and these before sizes."""
     found: dict[str, str] = {}
     _by_mapping(found, source, target, mapping)
     _by_names(found, source, target, plain)
@@ -58,9 +58,7 @@ def _owner(key: str, paths: Mapping[str, str]) -> str:
     return ""
 
 
-def _by_names(
-    found: dict[str, str], source: Sequence[str], target: Sequence[str], name: Callable[[str], str]
-) -> None:
+def _by_names(found: dict[str, str], source: Sequence[str], target: Sequence[str], name: Callable[[str], str]) -> None:
     """Names that one layer on either side has."""
     left = Counter(name(p) for p in source if p not in found)
     taken = set(found.values())

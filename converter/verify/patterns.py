@@ -24,8 +24,11 @@ def look(wanted: Array, received: Array) -> str:
     if not np.isfinite(wanted).all():
         return ""
     tol = _CLOSE * magnitude(wanted)
-    return _order(wanted, received, tol) or _shift(wanted, received, tol) or _borders(wanted, received, tol) or _bias(
-        wanted, received, tol
+    return (
+        _order(wanted, received, tol)
+        or _shift(wanted, received, tol)
+        or _borders(wanted, received, tol)
+        or _bias(wanted, received, tol)
     )
 
 

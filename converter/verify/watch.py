@@ -46,8 +46,8 @@ Emit = Callable[[Seen], Array | None]
 class Side:
     """One of two models, in the precision in which they are compared.
 
-    `parts` are its layers by path, in the order in which they were made. `watched(emit)` is the model as a callable that
-    tells of every value. `weights_of(part)` are a layer's own weights by name; `alone(part, inputs, weights, settings)`
+    `parts` are its layers by path, in the order in which they were made. `watched(emit)` is the model as a callable
+    that tells of every value. `weights_of(part)` are a layer's own weights by name; `alone(part, inputs, weights, settings)`
     is its answer with others in their place, and nothing is changed for good."""
 
     framework: str
@@ -100,7 +100,8 @@ def rebuilt(value: Any, is_tensor: Callable[[Any], bool], new: list[Any]) -> Any
         return new.pop(0)
     if isinstance(value, Mapping):
         made = {key: rebuilt(value[key], is_tensor, new) for key in sorted(value, key=str)}
-        return type(value)({key: made[key] for key in value})
+        other: Any = type(value)
+        return other({key: made[key] for key in value})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
         return type(value)(*(rebuilt(part, is_tensor, new) for part in value))
     if isinstance(value, (list, tuple)):

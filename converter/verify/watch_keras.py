@@ -1,7 +1,7 @@
 """A Keras model watched: every layer's and operation's answer, and what its activation is given, on any backend.
 
 THE place where a layer's `call` is replaced for the time of a run. Hooks of nn.Module do not fire, for Keras's
-Layer.__call__ goes past nn.Module's, and a functional model of inner outputs cannot show what subclassed layers hold."""
+Layer.__call__ goes past nn.Module's, and a functional model of inner values cannot show what subclassed layers hold."""
 
 from __future__ import annotations
 
@@ -31,9 +31,7 @@ def keras_side(model: Any, *, double: bool = True) -> Side:
 
         return call
 
-    def alone(
-        part: Any, inputs: Sequence[Array], weights: Mapping[str, Array], settings: Mapping[str, Any]
-    ) -> Array:
+    def alone(part: Any, inputs: Sequence[Array], weights: Mapping[str, Array], settings: Mapping[str, Any]) -> Array:
         variables = {weight.name: weight for weight in part.weights}
         before = {name: np.array(keras.ops.convert_to_numpy(variables[name])) for name in weights}
         old = {name: getattr(part, name) for name in settings}

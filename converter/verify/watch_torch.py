@@ -1,4 +1,4 @@
-"""A PyTorch module watched: every module's answer by forward hooks, and what functions outside of whole modules make."""
+"""A PyTorch module watched: every module's answer by forward hooks, and what functions outside of them make."""
 
 from __future__ import annotations
 

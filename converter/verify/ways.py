@@ -1,4 +1,4 @@
-"""How a value of one model lies in the other: as it is, with its channels first or last, or flattened in another order."""
+"""How a value of one model lies in the other: as it is, its channels first or last, or flattened in another order."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def turns(rank: int) -> list[tuple[int, ...]]:
     return [(0, rank - 1, *range(1, rank - 1)), (0, *range(2, rank), 1)]
 
 
-def candidates(
-    source: Sequence[int], target: Sequence[int], flattened: Iterable[tuple[int, ...]] = ()
-) -> list[Way]:
+def candidates(source: Sequence[int], target: Sequence[int], flattened: Iterable[tuple[int, ...]] = ()) -> list[Way]:
     """The ways that fit two shapes, the plainest first. `flattened` are shapes that were made flat before."""
     source, target = tuple(source), tuple(target)
     found = [AS_IT_IS] if source == target else []
