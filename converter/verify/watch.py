@@ -47,8 +47,8 @@ class Side:
     """One of two models, in the precision in which they are compared.
 
     `parts` are its layers by path, in the order in which they were made. `watched(emit)` is the model as a callable
-    that tells of every value. `weights_of(part)` are a layer's own weights by name; `alone(part, inputs, weights, settings)`
-    is its answer with others in their place, and nothing is changed for good."""
+    that tells of every value. `weights_of(part)` are a layer's own weights by name; `alone(part, inputs, weights,
+    settings)` is its answer with others in their place, and nothing is changed for good."""
 
     framework: str
     parts: dict[str, Any]
