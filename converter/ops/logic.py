@@ -19,7 +19,7 @@ from converter.ops.base import (
     keras_operation,
     torch_operation,
 )
-from converter.ops.cast import Cast, promoted, truth
+from converter.ops.cast import Cast, cast, promoted
 from converter.ops.compare import Asked, Equal, IsInf, IsNaN, Not
 from converter.ops.operands import floating
 from converter.ops.records import Call, Infix, Record
@@ -55,12 +55,12 @@ class And(Pair):
     @torch_operation("logical_and.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
-        return g.op(And(), truth(g, x), truth(g, other))
+        return g.op(And(), cast(g, x, BOOL), cast(g, other, BOOL))
 
     @keras_operation("LogicalAnd")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
-        return g.op(And(), *_truths(g, x1, x2))
+        return g.op(And(), truth(g, x1), truth(g, x2))
 
 
 class Or(Pair):
@@ -72,12 +72,12 @@ class Or(Pair):
     @torch_operation("logical_or.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
-        return g.op(Or(), truth(g, x), truth(g, other))
+        return g.op(Or(), cast(g, x, BOOL), cast(g, other, BOOL))
 
     @keras_operation("LogicalOr")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
-        return g.op(Or(), *_truths(g, x1, x2))
+        return g.op(Or(), truth(g, x1), truth(g, x2))
 
 
 class Xor(Pair):
@@ -88,18 +88,18 @@ class Xor(Pair):
     @torch_operation("logical_xor.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
-        return g.op(Xor(), truth(g, x), truth(g, other))
+        return g.op(Xor(), cast(g, x, BOOL), cast(g, other, BOOL))
 
     @keras_operation("LogicalXor")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
-        return g.op(Xor(), *_truths(g, x1, x2))
+        return g.op(Xor(), truth(g, x1), truth(g, x2))
 
 
-def _truths(g: Capture, *xs: Any) -> list[ir.Value]:
-    if not all(isinstance(x, ir.Value) for x in xs):
-        raise Refusal("it combines its input with an array.", "Give the array as a weight or an input.")
-    return [x if x.dtype == BOOL else g.op(Cast(to=int(BOOL)), x) for x in xs]
+def truth(g: Capture, x: Any) -> ir.Value:
+    """A value, or an array, as truth values: whether it is not zero."""
+    value = x if isinstance(x, ir.Value) else g.constant(g.array(x).astype(bool))
+    return value if value.dtype == BOOL else g.op(Cast(to=int(BOOL)), value)
 
 
 class BitwiseAnd(Pair):
