@@ -36,6 +36,9 @@ class Cast(Op):
             return Module("ToFloat", args, fill=like, buffers=frozenset(like), inputs=(n.x(),))
         return Method(n.x(), "to", (Literal(f"torch.{to.numpy()}"),))
 
+    def keras(self, n: View) -> Record:
+        return Call("ops.cast", (n.x(), str(ir.DataType(self.to).numpy())))
+
     @keras_operation("Cast")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value, *rest: Any, **options: Any) -> ir.Value:
@@ -60,3 +63,10 @@ class Where(Op):
 
     def torch(self, n: View) -> Record:
         return Call("torch.where", n.all())
+
+    def keras(self, n: View) -> Record:
+        made = Call("ops.where", n.all())
+        dtype = n.value(1).dtype
+        if dtype is None or any(n.array(i) is None for i in (1, 2)):
+            return made
+        return Call("ops.cast", (made, str(dtype.numpy())))  # of two numbers Keras makes its default float

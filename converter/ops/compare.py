@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, View, broadcast, keras_operation
-from converter.ops.records import Infix, Record
+from converter.ops.records import Infix, Prefix, Record
 
 
 class _Compare(Op, abstract=True):
@@ -24,6 +24,9 @@ class _Compare(Op, abstract=True):
         return ir.DataType.BOOL
 
     def torch(self, n: View) -> Record:
+        return Infix(self.sign, n.x(0), n.x(1))
+
+    def keras(self, n: View) -> Record:
         return Infix(self.sign, n.x(0), n.x(1))
 
 
@@ -62,6 +65,12 @@ class Not(Op):
 
     neutral: ClassVar[bool] = True
 
+    def torch(self, n: View) -> Record:
+        return Prefix("~", n.x())
+
+    def keras(self, n: View) -> Record:
+        return Prefix("~", n.x())
+
 
 class NotEqual(Function):
     """y = a != b; Keras makes a mask of it, where an Embedding has mask_zero."""
@@ -75,6 +84,9 @@ class NotEqual(Function):
         return ir.DataType.BOOL
 
     def torch(self, n: View) -> Record:
+        return Infix("!=", n.x(0), n.x(1))
+
+    def keras(self, n: View) -> Record:
         return Infix("!=", n.x(0), n.x(1))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:

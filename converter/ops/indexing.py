@@ -19,7 +19,7 @@ from converter.ops.base import (
     moved,
     operand,
 )
-from converter.ops.records import Index, Method, Record
+from converter.ops.records import Call, Index, Method, Record
 from converter.ops.shape import Unsqueeze
 
 END = 2**31 - 1
@@ -39,6 +39,15 @@ class Expand(Op):
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), "expand", tuple(-1 if d == 1 else d for d in self.to))
+
+    def keras(self, n: View) -> Record:
+        shape = n.shape()
+        if len(shape) > len(self.to) or any(d == 0 for d in self.to):
+            raise LookupError(f"it expands {shape} to {self.to}")
+        fresh = len(self.to) - len(shape)
+        x: Record = Index(n.x(), (*(None,) * fresh, Ellipsis)) if fresh else n.x()
+        times = tuple(d if have == 1 else 1 for d, have in zip(self.to, (*(1,) * fresh, *shape), strict=True))
+        return Call("ops.tile", (x, times))
 
     @keras_layer("RepeatVector")
     @staticmethod
@@ -61,6 +70,9 @@ class Squeeze(Op):
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), "squeeze", (self.axes[0] if len(self.axes) == 1 else self.axes,))
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.squeeze", (n.x(), self.axes[0] if len(self.axes) == 1 else self.axes))
 
     @keras_operation("Squeeze", vet=refusals.named_axes)
     @staticmethod
@@ -96,6 +108,13 @@ class Slice(Op):
         return Slice(starts=self.starts, ends=self.ends, axes=axes, steps=self.steps), perm
 
     def torch(self, n: View) -> Record:
+        return self.cut(n)
+
+    def keras(self, n: View) -> Record:
+        return self.cut(n)
+
+    def cut(self, n: View) -> Record:
+        """`x[:, 1:3]`."""
         items: list[Any] = [slice(None)] * (max(self.axes) + 1)
         for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
             items[axis] = slice(start or None, None if end == END else end, None if step == 1 else step)
