@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from converter import advice, masks
-from converter.capture import keras_dtypes, keras_masks, keras_nodes
+from converter import advice
+from converter.capture import keras_dtypes, keras_nodes
 from converter.capture.captured import Captured
+from converter.capture.keras_masks import Masks
 from converter.errors import Item, Unsupported, UsageError
 from converter.graph.graph import GraphBuilder, Place, dims
 from converter.ops import base
@@ -151,7 +152,6 @@ def capture(model: Any, share: bool = False) -> Captured:
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
         walk.values[id(tensor)] = g.input(name, lengths, keras_dtypes.of(_plain(tensor.dtype)))
     walk.run(graph, "", "")
-    walk.items = keras_masks.causes(graph, walk.items)
     if walk.items:
         raise Unsupported(walk.items)
     flat = keras_nodes.flat(graph._outputs)
@@ -172,6 +172,7 @@ class _Walk:
     def __init__(self, g: KerasGraph) -> None:
         self.g = g
         self.values: dict[int, ir.Value] = {}
+        self.masks = Masks(g)
         self.items: list[Item] = []
         self.notes: list[Any] = []
         self.calls: dict[str, int] = {}
@@ -189,19 +190,34 @@ class _Walk:
     def _nested(self, step: keras_nodes.Step, inner: Any, path: str, scope: str) -> None:
         kwargs = {k: v for k, v in step.kwargs.items() if k != "mask"}
         given = [t for t in keras_nodes.flat((step.args, kwargs)) if keras_nodes.is_tensor(t)]
-        saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
-        for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
+        starts, ends = keras_nodes.flat(inner._inputs), keras_nodes.flat(inner._outputs)
+        saved = {id(t): self.values.get(id(t)) for t in starts}
+        kept = self.masks.kept([*starts, *ends])
+        explicit = keras_nodes.flat(step.kwargs["mask"]) if step.kwargs.get("mask") is not None else []
+        before = [self._mask(t, explicit[i] if i < len(explicit) else None) for i, t in enumerate(given)]
+        for tensor, argument, mask in zip(starts, given, before, strict=True):
             with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
                 cast = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
             self.values[id(tensor)] = cast
+            self.masks.put(tensor, mask)
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
-        results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
+        results = [(self.values[id(t)], self.masks.kept([t])[id(t)]) for t in ends]
         for key, value in saved.items():
             if value is not None:
                 self.values[key] = value
-        for tensor, value in zip(step.outputs, results, strict=True):
+        self.masks.restore(kept)
+        for i, (tensor, (value, own)) in enumerate(zip(step.outputs, results, strict=True)):
             self.values[id(tensor)] = value
+            handed = before[i] if i < len(before) and step.operation.supports_masking else None
+            self.masks.put(tensor, _first_of(own, handed))
+
+    def _mask(self, tensor: Any, explicit: Any) -> Callable[[], ir.Value | None]:
+        """The mask beside a tensor that is handed to a nested model, or the one that is given with it."""
+        if explicit is not None:
+            value = self._value(explicit)
+            return lambda: value
+        return self.masks.kept([tensor])[id(tensor)] or (lambda: None)
 
     def _call(self, path: str) -> int:
         call = self.calls.get(path, 0)
@@ -220,16 +236,19 @@ class _Walk:
         try:
             with self.g.at(place):
                 if is_layer:
-                    result = capture_layer(self.g, operation, args, kwargs)
+                    kwargs = {**kwargs, **self.masks.arguments(step)}
+                    result = capture_layer(self.g, operation, args, kwargs, masks=self.masks.beside(step))
                 else:
                     result = self._operation(operation, cls, step, args, kwargs)
         except Refusal as refusal:
             where, what = f"{path}/{refusal.inside}".rstrip("/"), refusal.inside.rsplit("/", 1)[-1] or cls
             if not any((item.where, item.why) == (where, refusal.why) for item in self.items):
                 self.items.append(Item(where, what, refusal.why, refusal.todo))
-            result = [self._unknown(t) for t in step.outputs]
-        for tensor, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
+            result, is_layer = [self._unknown(t) for t in step.outputs], False
+        for tensor, value in zip(step.outputs, keras_nodes.flat(result), strict=True):
             self.values[id(tensor)] = value
+        if is_layer:
+            self.masks.follow(step, place, self._value)
 
     def _operation(self, operation: Any, cls: str, step: keras_nodes.Step, args: Any, kwargs: Any) -> Any:
         import keras
@@ -243,7 +262,7 @@ class _Walk:
                 lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x, (args, kwargs)
             )
         result = capture_operation(self.g, operation, args, kwargs)
-        for value, tensor in zip(result if isinstance(result, list) else [result], step.outputs, strict=True):
+        for value, tensor in zip(keras_nodes.flat(result), step.outputs, strict=True):
             if not keras_dtypes.alike(value, tensor):
                 raise Refusal(f"Keras gives {tensor.dtype} here, and {value.dtype} would come of it.", "Cast before.")
         return result
@@ -257,8 +276,18 @@ class _Walk:
         return ir.Value(name=tensor.name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(dtype))
 
 
-def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
-    """Write one layer by the row of its class; Refusal where there is none."""
+def capture_layer(
+    g: KerasGraph,
+    layer: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    role: str = "",
+    masks: Sequence[ir.Value | None] = (),
+) -> Any:
+    """Write one layer by the row of its class; Refusal where there is none.
+
+    `masks`: what lies beside the tensors of the first argument, for a row that takes `masks`.
+    """
     row = _row(KERAS_LAYERS, layer)
     if kwargs.get("training") is True and not _augments(layer):
         raise Refusal(advice.TRAINING, advice.NO_TRAINING)
@@ -268,7 +297,9 @@ def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapp
     _vetted("layer", layer, given)
     with g.role(role), g.reading(layer):
         cast = keras_dtypes.inputs(g, layer, given)
-        named = dict(zip(named, keras_dtypes.floats(g, layer, list(named.values())), strict=True))
+        named = {name: keras_dtypes.floats(g, layer, value) for name, value in named.items()}
+        if masks:
+            named["masks"] = list(masks)
         return keras_dtypes.output(g, layer, given[0] if given else None, row(g, layer, *cast, **named))
 
 
@@ -287,8 +318,6 @@ def _arguments(
     for name, value in bound.items():
         if name in (first, "training") or value is None or value is parameters[name].default:
             continue
-        if masks.is_mask(name) and name not in taken and type(layer).__name__ not in masks.USES:
-            continue  # the layer hands it on and answers the same without it
         if name not in taken:
             shown = "a tensor" if isinstance(value, ir.Value) else repr(value)[:60]
             raise Refusal(f"it is called with {name}={shown}, which has no mapping.")
@@ -338,6 +367,15 @@ def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..
         known = "" if row is None else f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)"
         raise Refusal(f"there is no mapping for this class{known}.", advice.of(cls.__name__) if row is None else "")
     return row
+
+
+def _first_of(*masks: Callable[[], ir.Value | None] | None) -> Callable[[], ir.Value | None]:
+    """The first of some masks that there is."""
+
+    def mask() -> ir.Value | None:
+        return next((found for m in masks if m is not None and (found := m()) is not None), None)
+
+    return mask
 
 
 def _plain(dtype: Any) -> str:
