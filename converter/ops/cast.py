@@ -95,20 +95,14 @@ class Where(Op):
         return dtypes[1]
 
     def torch(self, n: View) -> Record:
-<<<<<<< HEAD
-        return Call("torch.where", n.all())
+        return Call("torch.where", (n.x(0), n.x(1), n.x(2)))
 
     def keras(self, n: View) -> Record:
-        made = Call("ops.where", n.all())
+        made = Call("ops.where", (n.x(0), n.x(1), n.x(2)))
         dtype = n.value(1).dtype
         if dtype is None or any(n.array(i) is None for i in (1, 2)):
             return made
         return Call("ops.cast", (made, str(dtype.numpy())))  # of two numbers Keras makes its default float
-=======
-        return Call("torch.where", (n.x(0), n.x(1), n.x(2)))
-
-    def keras(self, n: View) -> Record:
-        return Call("ops.where", (n.x(0), n.x(1), n.x(2)))
 
     @torch_operation("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")
     @staticmethod
@@ -216,4 +210,3 @@ def _number(g: TorchCapture, x: Any, to: ir.DataType) -> ir.Value:
     _dtype_of_number(x)
     exact = bool(x) if to == ir.DataType.BOOL else float(x) if to.is_floating_point() else int(x)
     return g.constant(exact, ir.Value(name="like", type=ir.TensorType(to)))
->>>>>>> main
