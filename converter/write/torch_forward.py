@@ -29,6 +29,7 @@ class Owner(Protocol):
     def module(self, view: NodeView, record: Module) -> str: ...
     def loose(self, view: NodeView, value: ir.Value) -> str: ...
     def nested(self, item: Item) -> str | None: ...
+    def spelled(self, attribute: str, prefix: str) -> str: ...
 
 
 class Forward:
@@ -128,7 +129,7 @@ class Forward:
 
     def _relative(self, attribute: str) -> str:
         self.complete &= attribute.startswith(self.prefix)
-        return attribute.removeprefix(self.prefix)
+        return self.owner.spelled(attribute, self.prefix if attribute.startswith(self.prefix) else "")
 
     def _name(self, value: ir.Value) -> str:
         return self.names[id(value)]
