@@ -273,8 +273,9 @@ def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source) -
             written = to_torch.write(settled.graph, outputs, names, title, found.kept)
             made.report.notes += found.told(written.weights)
             made.retrained += found.retrained(written.weights, fewer)
-        except Unfit as error:
+        except (Unfit, LookupError, ValueError) as error:  # what contradicts itself cannot be written so
             made.report.notes.append(Remark("record", f"not used: {error}"))
+            written = None
     if written is None:
         written = to_torch.write(duplicate(g).graph, outputs, names, title)
     text, weights = written.text, written.weights

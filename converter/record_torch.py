@@ -25,7 +25,8 @@ from converter.write.module_paths import Held, Kept
 
 PART = re.compile(r"[A-Za-z0-9_\-]{1,256}")
 DEEPEST = 64
-FIELDS: dict[str, type] = {"whole": str, "layers": dict, "keys": dict, "kept": dict, "frozen": list, "ties": dict}
+TABLES = ("classes", "layers", "keys", "kept", "ties")
+FIELDS: dict[str, type] = {"whole": str, "frozen": list, **dict.fromkeys(TABLES, dict)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class State:
     """What is kept of a PyTorch source: entries that no layer reads, frozen parameters, names of one memory."""
 
     name: str
+    classes: dict[str, str]
+    """The classes of the modules that are no layers of torch.nn, by their paths."""
     kept: dict[str, Held]
     frozen: list[str]
     ties: dict[str, str]
@@ -59,7 +62,14 @@ def state_of(model: Any, read: set[str]) -> State:
             trains = bool(getattr(parameters.get(key), "requires_grad", False))
             kept[key] = Held(np.array(to_numpy(tensor), order="C"), key in parameters, trains)
     frozen = [key for key, each in parameters.items() if not each.requires_grad and key in read]
-    return State(type(model).__name__, kept, frozen, ties)
+    return State(type(model).__name__, _classes(model), kept, frozen, ties)
+
+
+def _classes(model: Any) -> dict[str, str]:
+    """What the user's own classes are called; an exported program has none."""
+    modules = model.named_modules() if hasattr(model, "named_modules") else ()
+    own = [(path, type(each)) for path, each in modules if path]
+    return {path: cls.__name__ for path, cls in own if not cls.__module__.startswith("torch.nn.")}
 
 
 def write(state: State, layers: Mapping[str, str], keys: Mapping[str, str], model: Any) -> Record:
@@ -67,6 +77,13 @@ def write(state: State, layers: Mapping[str, str], keys: Mapping[str, str], mode
     each weight ('conv1/kernel')."""
     live = {layer.name: layer for layer in model.layers}
     known = {name: [path, _role(name, path), _config(live[name])] for name, path in layers.items() if name in live}
+    modules = {path for path, role, _ in known.values() if not role}
+    for entry in known.values():
+        if entry[1] and entry[0] in modules:  # it stands beside the module, not in it
+            before, _, last = entry[0].rpartition(".")
+            entry[:2] = [before, f"{last}_{entry[1]}"]
+        elif not entry[1] and any(path.startswith(f"{entry[0]}.") for path, *_ in known.values()):
+            entry[1] = "itself"  # a module with weights of its own and modules in it
     own = {path: name for name, (path, role, _) in known.items() if not role and live[name].weights}
     kept: dict[str, list[Any]] = {}
     for key, held in state.kept.items():
@@ -74,6 +91,7 @@ def write(state: State, layers: Mapping[str, str], keys: Mapping[str, str], mode
         kept[key] = [name, _numbers(live[name]) if name else "", held.parameter, held.trainable]
     parts = {
         "class": state.name,
+        "classes": state.classes,
         "whole": _whole(model),
         "layers": known,
         "keys": dict(keys),
@@ -167,11 +185,13 @@ def read(source: Source) -> Back:
         keys = {str(path): _path(key) for path, key in parts["keys"].items()}
         ties = {_path(key): _path(other) for key, other in parts["ties"].items()}
         frozen = {_path(key) for key in parts["frozen"]}
+        classes = {f"{_path(path).replace('.', '/')}/": _name(name) for path, name in parts["classes"].items()}
     except BadInput as error:
         raise Unfit(str(error)) from error
     fits = {name for name, (_, _, config) in places.items() if name in live and config == _config(live[name])}
     if not fits:
         raise Unfit("no layer is the one that it was")
+    _check_paths([places[name] for name in fits])
     whole = parts["whole"] == _whole(source.model) != ""
     numbers = {name: _numbers(live[name]) for name, _, _ in kept.values() if name in fits}
     held = {
@@ -187,7 +207,17 @@ def read(source: Source) -> Back:
         unfit.append(f"{len(lost)} entries do not belong to these weights any more ({', '.join(lost[:3])})")
     if ties:
         unfit.append(f"weights of one memory have one name each ({', '.join(f'{k} is {v}' for k, v in ties.items())})")
-    return Back(Kept({name: places[name][:2] for name in fits}, held), keys, frozen, unfit)
+    return Back(Kept({name: places[name][:2] for name in fits}, held, classes), keys, frozen, unfit)
+
+
+def _check_paths(places: Sequence[tuple[str, str, str]]) -> None:
+    """Unfit where two modules stand at one path, or one stands where another one has its parts."""
+    modules = [path for path, role, _ in places if not role]
+    scopes = {path.rpartition(".")[0] for path in modules} | {path for path, role, _ in places if role}
+    above = {scope[: match.start()] for scope in scopes for match in re.finditer(r"\.|$", scope)}
+    twice = len(set(modules)) < len(modules)
+    if twice or (both := sorted(above & set(modules))):
+        raise Unfit(f"two modules have the path {(modules if twice else both)[0]!r}")
 
 
 def _path(value: Any) -> str:
@@ -195,6 +225,13 @@ def _path(value: Any) -> str:
     parts = value.split(".") if isinstance(value, str) else []
     if not 0 < len(parts) <= DEEPEST or not all(PART.fullmatch(part) for part in parts):
         raise BadInput(f"the record: expected a path of names, received {value!r:.80}.")
+    return str(value)
+
+
+def _name(value: Any) -> str:
+    """The name of a class."""
+    if "." in _path(value):
+        raise BadInput(f"the record: expected the name of a class, received {value!r:.80}.")
     return str(value)
 
 

@@ -7,7 +7,7 @@ names becomes an nn.Sequential where they follow on each other, else an nn.Modul
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,11 +34,13 @@ class Kept:
     """What a source file is written with besides the graph, so that its state dict is the one that it was.
 
     `places`: a layer's name -> the path of its module and, for what that module does besides, a name of its own ('' for
-    the module itself). `held`: entries of the state dict by their keys.
+    the module itself). `held`: entries of the state dict by their keys. `classes`: what the class of a scope
+    ('layer1/') was called.
     """
 
     places: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     held: Mapping[str, Held] = field(default_factory=dict)
+    classes: Mapping[str, str] = field(default_factory=dict)
 
 
 def place(graph: ir.Graph, kept: Kept) -> dict[str, str]:
@@ -51,6 +53,8 @@ class _Placing:
         self.kinds: dict[str, str] = {}
         self.records = {id(node): NodeView(node).record("torch") for node in nodes}
         self.scopes: dict[int, tuple[str, ...]] = {}
+        self.modules = {layer for layer, (_, role) in kept.places.items() if not role}
+        self.seen: dict[str, list[str]] = {}
         self.children: dict[str, set[str]] = defaultdict(set)
         """The names below a scope behind which there is a module or a weight."""
         for node in nodes:
@@ -99,7 +103,9 @@ class _Placing:
         for node in nodes:
             if len(self.scopes[id(node)]) > depth:
                 groups.setdefault(self.scopes[id(node)][depth], []).append(node)
-        number = {id(node): call for group in groups.values() for node, call in _calls(group)}
+        number: dict[int, int] = {}
+        for group in groups.values():
+            number |= self._calls(group)
         if not self._runs(nodes, depth, number):
             number = self._pieces(nodes, depth)
         whole = True
@@ -112,7 +118,30 @@ class _Placing:
             for piece in calls.values():
                 self._level(piece, (*path, name))
         key = "".join(f"{part}/" for part in path)
+        layers = [node.metadata_props.get(LAYER, "") for node in nodes]
+        if self.seen.setdefault(key, layers) != layers:
+            whole = False  # another call of it does something else
+            if self.kinds.get(key) == SEQUENTIAL:
+                del self.kinds[key]
         self._contain(key, self.children[key], items_of(nodes, depth) if whole else None)
+
+    def _calls(self, group: list[ir.Node]) -> dict[int, int]:
+        """Which call of their scope nodes belong to: a scope is called as often as that of its modules called least."""
+        calls: dict[str, int] = {}
+        for node in group:
+            layer = node.metadata_props.get(LAYER, "")
+            if layer in self.modules:
+                calls[layer] = max(calls.get(layer, 0), int(node.metadata_props.get(CALL, "0")) + 1)
+        least = min(calls.values(), default=1)
+        found: dict[int, int] = {}
+        for node in group:
+            times = calls.get(node.metadata_props.get(LAYER, ""), 0)
+            if times and times % least == 0:
+                found[id(node)] = int(node.metadata_props.get(CALL, "0")) * least // times
+            else:
+                before = [value.producer() for value in node.inputs if value is not None]
+                found[id(node)] = max((found.get(id(each), 0) for each in before), default=0)
+        return found
 
     def _key(self, node: ir.Node, depth: int, number: Mapping[int, int]) -> tuple[object, ...]:
         scope = self.scopes[id(node)]
@@ -196,19 +225,3 @@ def _alone(value: ir.Value, item: Item) -> bool:
     return (
         item.inputs[0] is value and not value.is_graph_output() and all(id(use.node) in inside for use in value.uses())
     )
-
-
-def _calls(group: Iterable[ir.Node]) -> list[tuple[ir.Node, int]]:
-    """Which call of their scope nodes belong to: a scope is called as often as that of its layers called least."""
-    nodes = list(group)
-    calls: dict[str, int] = {}
-    for node in nodes:
-        layer = node.metadata_props.get(LAYER, "")
-        calls[layer] = max(calls.get(layer, 0), int(node.metadata_props.get(CALL, "0")) + 1)
-    least = min(calls.values())
-    found = []
-    for node in nodes:
-        times = calls[node.metadata_props.get(LAYER, "")]
-        call = int(node.metadata_props.get(CALL, "0"))
-        found.append((node, call * least // times if times % least == 0 else 0))
-    return found

@@ -20,7 +20,7 @@ from converter.write import module_paths, torch_main, torch_parts
 from converter.write.blocks import fold
 from converter.write.expressions import Text, literal
 from converter.write.module_paths import Kept
-from converter.write.names import Namespace, class_name, parameters
+from converter.write.names import Namespace, class_name, identifier, parameters
 from converter.write.torch_class import Assign, ClassText, merged
 from converter.write.torch_forward import Forward
 from converter.write.view import Item, NodeView, items_of
@@ -92,7 +92,7 @@ class _Writer:
         self.containers: dict[str, ClassText] = {}
         spaces = Namespace(parameters())
         self.inputs = [spaces.take(n, "x") for n in names]
-        self.held = dict(kept.held) if kept is not None else {}
+        self.kept = kept if kept is not None else Kept()
         self.kinds: dict[str, str] = {}
         if kept is None:
             fold(graph)
@@ -108,7 +108,7 @@ class _Writer:
         forward = Forward(self, "", items, dict(zip(self.graph.inputs, self.inputs, strict=True)))
         lines = forward.lines(list(self.graph.outputs))
         names = [forward.value(v, 0) for v in self.graph.outputs]
-        for key, held in self.held.items():
+        for key, held in self.kept.held.items():
             self._hold(key, held)
         self.root.forward = _method(self.inputs, lines, *_returned(self.outputs, names))
         return TorchSource(self._file(), list(self.weights.values()), self.inputs)
@@ -173,13 +173,13 @@ class _Writer:
     def loose(self, view: NodeView, value: ir.Value) -> str:
         """The attribute path of a weight or constant that belongs to no module."""
         scope = self.scopes[scope_path(view.place.scope)]
-        if id(value) in self.known:
-            return self.known[id(value)]
+        if (id(value),) in self.known:
+            return self.known[id(value),]
         known = origin(value)
         data = value.meta.get(base.EXACT, array(value))
         own = known.path.rsplit("/", 1)[-1] if known is not None else "constant"
         attribute = scope.take(f"{view.local}_{own}")
-        self.known[id(value)] = scope.prefix + attribute
+        self.known[id(value),] = scope.prefix + attribute
         kind = {} if data.dtype == np.float32 else {"dtype": Literal(f"torch.{data.dtype}")}
         trainable = known is not None and known.trainable
         cls = "nn.Parameter" if known is not None and (known.trainable or not view.trainable) else "buffer"
@@ -205,6 +205,9 @@ class _Writer:
                 self.weights[key] = replace(before, data=held.data)
             return
         *parts, name = key.split(".")
+        modules = {place for what, place in self.known.items() if what[0] != "call"}
+        if any(".".join(parts[: i + 1]) in modules for i in range(len(parts))):
+            return  # the module is there without this entry
         scope, path = self.root, ""
         for part in parts:
             path += f"{part}/"
@@ -230,7 +233,8 @@ class _Writer:
     def _made(self, path: str, parent: ClassText, name: str, container: str) -> ClassText:
         attribute = parent.take(name)
         shown = re.sub(r"\d+", "", parent.attribute if parent.container else name)
-        made = ClassText(class_name(shown), f"{parent.prefix}{attribute}.", attribute, container=container)
+        cls = identifier(self.kept.classes[path], "Block") if path in self.kept.classes else class_name(shown)
+        made = ClassText(cls, f"{parent.prefix}{attribute}.", attribute, container=container)
         self.scopes[path] = made
         if container:
             self.containers[made.prefix] = made

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -46,7 +47,11 @@ class ClassText:
 
     def take(self, name: str) -> str:
         """The attribute for a name; in a container it is a key, as it is."""
-        return name if self.container else self.attributes.take(name)
+        if not self.container:
+            return self.attributes.take(name)
+        taken = {line.attribute for line in self.init}
+        numbered = itertools.chain([name], (f"{name}_{i}" for i in itertools.count(2)))
+        return next(each for each in numbered if each not in taken)
 
     def index(self, name: str) -> str:
         """How a member of the container is read: '[0]', '["3"]'."""
