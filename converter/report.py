@@ -84,6 +84,7 @@ class Report:
     outputs that hardly move with the input, `chaotic` those whose own float32 answer is far from their float64 one, and
     how far; `policy` says what mixed precision became. `trainable` counts numbers, not tensors: {source, target, why};
     the target of ONNX has none.
+    `dynamic` holds the shape of each input of the result that takes several lengths: a name for an axis of any length.
     `sha256` is that of the source file. `outcome` is 'equal', 'not equal', 'not verified', 'unsupported', 'bad input',
     'usage', 'cannot write' or 'internal error'; `exit_code` the command line's; `error` the message, if there was one.
     """
@@ -103,6 +104,7 @@ class Report:
     trainable: dict[str, Any] | None = None
     repairs: list[str] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)
+    dynamic: dict[str, list[int | str]] = field(default_factory=dict)
     transposes: int | None = None
     dropped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -131,6 +133,7 @@ class Report:
         target: str,
         repairs: Sequence[Any] = (),
         turns: Sequence[str] = (),
+        dynamic: Mapping[str, list[int | str]] | None = None,
         transposes: int | None = None,
         dropped: Sequence[Any] = (),
         trainable: dict[str, Any] | None = None,
@@ -148,6 +151,7 @@ class Report:
             target,
             repairs=list(repairs),
             turns=list(turns),
+            dynamic=dict(dynamic or {}),
             transposes=transposes,
             dropped=list(dropped),
             trainable=trainable,
