@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, Refusal, View, broadcast, keras_operation
+from converter.ops.base import Capture, Op, Refusal, View, keras_operation
 from converter.ops.records import Call, Literal, Method, Module, Record
 
 
@@ -21,9 +21,6 @@ class Cast(Op):
     saturate: int = 1
 
     neutral: ClassVar[bool] = True
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType(self.to)
 
     def unit_axes(self, index: int) -> dict[int, int] | None:
         return {}
@@ -51,12 +48,6 @@ class Where(Op):
     """Elements of x where the condition is true, of y elsewhere: inputs are (condition, x, y)."""
 
     neutral: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return dtypes[1]
 
     def torch(self, n: View) -> Record:
         return Call("torch.where", n.all())

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, View, broadcast, keras_operation
+from converter.ops.base import Builder, Capture, Function, Op, Refusal, Type, View, broadcast, keras_operation, there
 from converter.ops.records import Infix, Record
 
 
@@ -16,12 +16,6 @@ class _Compare(Op, abstract=True):
 
     neutral: ClassVar[bool] = True
     sign: ClassVar[str]
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType.BOOL
 
     def torch(self, n: View) -> Record:
         return Infix(self.sign, n.x(0), n.x(1))
@@ -68,11 +62,9 @@ class NotEqual(Function):
 
     neutral: ClassVar[bool] = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType.BOOL
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        a, b = there(types)
+        return (Type(broadcast(a.shape, b.shape), ir.DataType.BOOL),)
 
     def torch(self, n: View) -> Record:
         return Infix("!=", n.x(0), n.x(1))

@@ -17,7 +17,6 @@ from converter.ops.base import (
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_layer,
     keras_operation,
     torch_operation,
@@ -34,9 +33,6 @@ class _Binary(Op, abstract=True):
     sign: ClassVar[str]
     keras_class: ClassVar[str]
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
     def torch(self, n: View) -> Record:
         return Infix(self.sign, n.x(0), n.x(1))
 
@@ -51,7 +47,6 @@ class _Binary(Op, abstract=True):
         if any(n.array(i) is not None for i in (0, 1)):
             raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
         return Layer(self.keras_class, inputs=level(n))
-
 
     def rescaled(self, number: float, index: int) -> dict[str, float]:
         """The op with a number as input `index`, as the options of Keras's Rescaling: x * scale + offset."""
@@ -74,9 +69,6 @@ class _Extreme(Op, abstract=True):
     function: ClassVar[str]
     bound: ClassVar[str]
     keras_class: ClassVar[str]
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
 
     def torch(self, n: View) -> Record:
         for i in (0, 1):
@@ -114,7 +106,6 @@ def level(n: View) -> tuple[Any, Any]:
 
 def _shown(shape: Dims) -> str:
     return "(" + ", ".join("N" if d is None else str(d) for d in shape) + ")"
-
 
 
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
@@ -293,9 +284,6 @@ class Pow(Op):
     """y = a to the power of b."""
 
     neutral: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
 
     def torch(self, n: View) -> Record:
         return Call("torch.pow", (n.x(0), n.x(1)))

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, View, broadcast, keras_operation
+from converter.ops.base import Capture, Op, View, keras_operation
 from converter.ops.cast import Cast
 from converter.ops.records import Call, Infix, Record
 
@@ -15,9 +15,6 @@ class Or(Op):
     """y = a or b, with numpy's broadcasting."""
 
     neutral: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
 
     def torch(self, n: View) -> Record:
         return Infix("|", n.x(0), n.x(1))

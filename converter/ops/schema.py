@@ -78,7 +78,7 @@ def given(value: ir.Value) -> Given:
 
 def numbers(array: np.ndarray) -> bytes:
     """An array as a serialised TensorProto."""
-    made: bytes = ir.to_proto(ir.Tensor(np.ascontiguousarray(array))).SerializeToString()
+    made: bytes = ir.to_proto(ir.Tensor(np.asarray(array, order="C"))).SerializeToString()
     return made
 
 
