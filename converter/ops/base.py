@@ -169,10 +169,11 @@ class Op:
         """What the op gives for inputs of these types; None is an optional input that is not there.
 
         Plain ONNX: what ONNX infers, with the constant operands that the fields hold. A function gives what its first
-        input is, and says so itself where that is not true.
+        input is, broadcast with the others where it is `neutral`; where that is not true it says so itself.
         """
         if self.domain:
-            return first_of(types)
+            (first,) = first_of(types)
+            return (Type(broadcast(*(t.shape for t in there(types))), first.dtype) if self.neutral else first,)
         inputs = [None if t is None else schema.Given(tuple(map(_symbol, t.shape)), int(t.dtype)) for t in types]
         for index, content in operands_of(self).items():
             data = np.asarray(content)

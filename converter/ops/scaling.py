@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Function, Op, Type, View, broadcast, keras_layer, there
+from converter.ops.base import Builder, Capture, Function, Op, View, keras_layer
 from converter.ops.cast import Cast
 from converter.ops.dropout import OWN, SharedDropout
 from converter.ops.elementwise import Add, Div, Max, Mul, Sqrt, Sub
@@ -19,10 +19,6 @@ class Rescaling(Function):
     """x * scale + offset; the numbers are kept in float64 and used in the dtype of x."""
 
     neutral: ClassVar[bool] = True
-
-    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
-        x, *rest = there(types)
-        return (Type(broadcast(x.shape, *(t.shape for t in rest)), x.dtype),)
 
     def torch(self, n: View) -> Record:
         return Infix("+", Infix("*", n.x(0), _as(n, 1)), _as(n, 2))
