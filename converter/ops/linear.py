@@ -20,7 +20,7 @@ from converter.ops.base import (
     torch_operation,
 )
 from converter.ops.elementwise import Add
-from converter.ops.records import Layer, Module, Record
+from converter.ops.records import Infix, Layer, Module, Record
 from converter.ops.shape import Transpose
 
 KERNEL = (1, 0)
@@ -95,3 +95,9 @@ class Linear(_Affine, Function):
 
 class MatMul(Op):
     """numpy's matmul."""
+
+    def torch(self, n: View) -> Record:
+        return Infix("@", n.x(0), n.x(1))
+
+    def keras(self, n: View) -> Record:
+        return Infix("@", n.x(0), n.x(1))
