@@ -14,12 +14,12 @@ import numpy as np
 from converter import frameworks, given, located, trained
 from converter.errors import UsageError
 from converter.joined import join
+from converter.judge.inputs import InputSet, fitting_inputs, given_inputs
+from converter.judge.judge import judge
+from converter.judge.verdict import Gates, Weights, compare_weights
 from converter.opened import Opened, opened
 from converter.report import Report, versions
 from converter.request import check_device, check_seed
-from converter.verify.inputs import InputSet, fitting_inputs, given_inputs
-from converter.verify.judge import judge
-from converter.verify.verdict import Gates, Weights, compare_weights
 
 Layout = Literal["native", "source"]
 
@@ -60,9 +60,9 @@ def verify(
         raise UsageError(f"layout: expected 'native', 'source' or None, received {layout!r}.")
     one, two = opened(a), opened(b)
     _check(one, two, device, gradients)
-    with frameworks.room_for(one.layers + two.layers), warnings.catch_warnings(action="ignore"):
-        with np.errstate(all="ignore"):
-            return _compared(one, two, inputs, layout, device, gradients, layers, seed, progress)
+    room = frameworks.room_for(one.layers + two.layers)
+    with room, warnings.catch_warnings(action="ignore"), np.errstate(all="ignore"):
+        return _compared(one, two, inputs, layout, device, gradients, layers, seed, progress)
 
 
 def _check(one: Opened, two: Opened, device: str, gradients: bool) -> None:
@@ -150,4 +150,3 @@ def _counted(one: Opened, two: Opened) -> dict[str, Any] | None:
         return None
     before, after = trained.COUNTS[one.kind](one.model), trained.COUNTS[two.kind](two.model)
     return {"source": before, "target": after, "why": []}
-

@@ -12,12 +12,12 @@ import numpy as np
 
 from converter.conversion import Turn
 from converter.errors import UsageError
+from converter.judge.compare import Array, compare, magnitude
+from converter.judge.inputs import InputSpec, make_inputs
+from converter.judge.runner import Boundary, RunFn, Runner, attempt
+from converter.judge.taps import Outputs, split
+from converter.judge.watch import Emit, Side
 from converter.opened import Opened
-from converter.verify.compare import Array, compare, magnitude
-from converter.verify.inputs import InputSpec, make_inputs
-from converter.verify.runner import Boundary, RunFn, Runner, attempt
-from converter.verify.taps import Outputs, split
-from converter.verify.watch import Emit, Side
 
 Perm = tuple[int, ...] | None
 MOST = 200

@@ -1,4 +1,4 @@
-"""Where two models part: their layers paired, the judge's localiser run on them, and what it found put into a verdict."""
+"""Where two models part: their layers paired, run side by side, and what was found put into the verdict."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ import numpy as np
 
 from converter.errors import UsageError
 from converter.joined import Joined
+from converter.judge.causes import explain
+from converter.judge.gradients import Trained, judge_gradients, of_keras, of_torch
+from converter.judge.inputs import InputSet
+from converter.judge.localise import Pair, localise
+from converter.judge.pairing import pair, plain
+from converter.judge.roles import expected, matched
+from converter.judge.runner import attempt, widen
+from converter.judge.verdict import Verdict
 from converter.opened import Opened, sides_of
-from converter.verify.causes import explain
-from converter.verify.gradients import Trained, judge_gradients, of_keras, of_torch
-from converter.verify.inputs import InputSet
-from converter.verify.localise import Pair, localise
-from converter.verify.pairing import pair, plain
-from converter.verify.roles import expected, matched
-from converter.verify.runner import attempt, widen
-from converter.verify.verdict import Verdict
 
 DOUBLE, SINGLE = 1e-10, 1e-4
 """How far a layer may be off on its own, relative to the size of its answer."""
@@ -68,7 +68,7 @@ def _names(one: Opened, two: Opened) -> list[tuple[str, str]]:
 
 def _parts(each: Opened) -> dict[str, Any]:
     if each.kind == "keras":
-        from converter.verify.watch_keras import parts
+        from converter.judge.watch_keras import parts
 
         return dict(parts(each.model))
     return {path: module for path, module in each.with_modules().named_modules() if path}
@@ -117,7 +117,7 @@ def _sizes(parts: dict[str, Any], each: Opened) -> Callable[[str], tuple[int, ..
 def _ways(
     paths: dict[str, str], mine: dict[str, Callable[[], np.ndarray]], other: dict[str, Callable[[], np.ndarray]]
 ) -> Any:
-    """The weights of layers that belong together, by the usual order of axes, or of rows where another is equal."""
+    """Weights of layers that belong together, by the usual order of axes, or of rows where another is equal."""
     for one, two in paths.items():
         ours = {key: read() for key, read in mine.items() if plain(key.rpartition("/")[0]) == plain(one)}
         ours |= {key: read() for key, read in mine.items() if "/" not in key and key.rpartition(".")[0] == one}
@@ -190,18 +190,20 @@ def _trained(each: Opened) -> Trained:
     if each.kind == "keras":
         import keras
 
-        from converter.verify.run_keras import rebuild
+        from converter.judge.run_keras import rebuild
 
         twin, why = rebuild(each.model)
         if twin is None:
             raise UsageError(f"gradients: they are compared in float64, and {why}.")
         return Trained("keras", f"keras/{keras.backend.backend()}", of_keras(twin))
-    from converter.verify.run_torch import double_copy
+    from converter.judge.run_torch import double_copy
 
     return Trained("torch", "torch", of_torch(double_copy(each.with_modules()), each.pack))
 
 
-def gradients(verdict: Verdict, one: Opened, two: Opened, joined: Joined, paired: Paired, arrays: list[np.ndarray]) -> None:
+def gradients(
+    verdict: Verdict, one: Opened, two: Opened, joined: Joined, paired: Paired, arrays: list[np.ndarray]
+) -> None:
     """Compare the gradients. Raises UsageError where a model has no float64 twin, or none of its own."""
     wide = [widen(x) for x in arrays]
     turned = joined.boundary.to_target(wide)

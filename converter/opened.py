@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from converter import frameworks, sources
 from converter.conversion import Conversion
-from converter.errors import BadInput, UsageError
+from converter.errors import BadInput
+from converter.judge.inputs import InputSpec
+from converter.judge.run_ort import ort_runner
+from converter.judge.runner import Boundary, Runner
+from converter.judge.watch import Side
 from converter.made import Made, how
-from converter.verify.inputs import InputSpec
-from converter.verify.run_ort import ort_runner
-from converter.verify.runner import Boundary, Runner
-from converter.verify.watch import Side
 
 MEMBERS = ("model.py", "model.keras", "model.onnx")
 """What a folder that was written holds, one of them."""
@@ -56,10 +56,10 @@ class Opened:
         if self.kind == "onnx":
             return ort_runner(self.model, boundary=boundary, double=True)
         if self.kind == "keras":
-            from converter.verify.run_keras import keras_runner
+            from converter.judge.run_keras import keras_runner
 
             return keras_runner(self.model, boundary=boundary)
-        from converter.verify.run_torch import torch_runner
+        from converter.judge.run_torch import torch_runner
 
         name = "torch" if device == "cpu" else f"torch on {device}"
         return torch_runner(self.module, name=name, device=device, boundary=boundary, pack=self.pack)
@@ -69,15 +69,15 @@ class Opened:
         if self.kind == "onnx":
             return None
         if self.kind == "keras":
-            from converter.verify.run_keras import rebuild
-            from converter.verify.watch_keras import keras_side
+            from converter.judge.run_keras import rebuild
+            from converter.judge.watch_keras import keras_side
 
             with frameworks.room_for(self.layers):
                 twin = rebuild(self.model)[0] if double else self.model
             return None if twin is None else keras_side(twin, double=double)
-        from converter.verify.run_torch import double_copy
-        from converter.verify.runner import NoFloat64
-        from converter.verify.watch_torch import torch_side
+        from converter.judge.run_torch import double_copy
+        from converter.judge.runner import NoFloat64
+        from converter.judge.watch_torch import torch_side
 
         try:
             module = self.with_modules()
@@ -144,7 +144,9 @@ def _generated(path: Path, name: str) -> Opened:
     code, weights = path.with_suffix(".py"), path.with_suffix(".safetensors")
     for each in (code, weights):
         if not each.is_file():
-            raise BadInput(f"{each}: no such file. A written PyTorch model is {code.name} with {weights.name} beside it.")
+            raise BadInput(
+                f"{each}: no such file. A written PyTorch model is {code.name} with {weights.name} beside it."
+            )
     from converter.write import torch_load
 
     try:
@@ -240,4 +242,3 @@ def sides_of(one: Opened, two: Opened) -> Sides | None:
         return left, right, True
     left, right = one.side(double=False), two.side(double=False)
     return None if left is None or right is None else (left, right, False)
-

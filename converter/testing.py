@@ -18,7 +18,8 @@ def assert_equivalent(a: Any, b: Any, *, require_proof: bool = False, **options:
     `require_proof` also where the evidence is weak, or not of float64."""
     wrong = [name for name in options if name not in OPTIONS]
     if wrong:
-        raise UsageError(f"assert_equivalent: expected {', '.join((*OPTIONS, 'require_proof'))}; received {wrong[0]!r}.")
+        known = ", ".join((*OPTIONS, "require_proof"))
+        raise UsageError(f"assert_equivalent: expected {known}; received {wrong[0]!r}.")
     report = verify(a, b, **options)
     if report.passed is False:
         raise NotEquivalent("\n".join([report.headline(), *([report.fault["text"]] if report.fault else [])]))

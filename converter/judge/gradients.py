@@ -81,9 +81,7 @@ def _compared(
         good = off <= LIMIT * most
         share = off / most if most > 0 else 0.0 if off == 0 else float("inf")
         reason = "" if good else f"the gradient is {share:.1e} of the largest off"
-        diffs.append(
-            Diff(two, good, reason, LIMIT * most, off, share, scale=most, elements=int(gradient.size))
-        )
+        diffs.append(Diff(two, good, reason, LIMIT * most, off, share, scale=most, elements=int(gradient.size)))
     return diffs, len({id(value) for value in ours.values()} - {id(ours[one]) for one, _, _ in known})
 
 

@@ -81,6 +81,11 @@ class Pair:
 def localise(pair: Pair, arrays: Sequence[Array]) -> Found:
     """Run both on these inputs, as the source has them, and compare layer by layer. Raises what the models raise."""
     pair.ends = time.monotonic() + pair.seconds
+    with pair.source.around(), pair.target.around():
+        return _localised(pair, arrays)
+
+
+def _localised(pair: Pair, arrays: Sequence[Array]) -> Found:
     ours = _seen(pair.source, arrays)
     theirs = _seen(pair.target, pair.boundary.to_target(arrays))
     names = _counterparts(pair, ours, theirs)
