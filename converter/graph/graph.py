@@ -31,6 +31,7 @@ EXACT = base.EXACT
 Symbols = tuple[int | str | None, ...]
 """Lengths; a string names one that is known at run time only, None is one without a name."""
 
+
 @dataclass(frozen=True)
 class Place:
     """The layer that nodes are being written for.
@@ -342,6 +343,14 @@ def place_of(node: ir.Node) -> Place:
     props = node.metadata_props
     trainable = props.get(TRAINABLE, "1") == "1"
     return Place(props.get(LAYER, ""), props.get(CLASS, ""), int(props.get(CALL, "0")), trainable, props.get(SCOPE, ""))
+
+
+def local_name(place: Place) -> str:
+    """What the layer is called in the scope that it stands in: 'conv' for 'block.0.conv' in the scope of 'block.0'."""
+    around = "/".join(part.rpartition("#")[0] for part in place.scope.split("/")[:-1]).replace(".", "/")
+    if around and f"{place.path.replace('.', '/')}/".startswith(f"{around}/"):
+        return place.path[len(around) + 1 :]
+    return place.path.rsplit("/", 1)[-1]
 
 
 def facts_of(node: ir.Node) -> dict[str, str]:

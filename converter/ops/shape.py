@@ -42,7 +42,7 @@ class Transpose(Op):
 
     def keras(self, n: View) -> Record:
         if self.perm[0] != 0:
-            raise LookupError("Permute cannot move the batch axis")
+            return Call("ops.transpose", (n.x(), self.perm))
         return Layer("Permute", {"dims": self.perm[1:]}, inputs=(n.x(),))
 
     @keras_layer("Permute")
@@ -129,12 +129,15 @@ class Reshape(Op):
         return Index(n.x(), tuple(items))
 
     def keras(self, n: View) -> Record:
-        if self.target[0] != 0:
-            raise LookupError("a Keras Reshape keeps the batch axis")
         if self.target == (0, -1):
             return Layer("Flatten", inputs=(n.x(),))
         lengths = tuple(n.shape()[i] if d == 0 else d for i, d in enumerate(self.target))
-        return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
+        if self.target[:1] == (0,) and None not in lengths[1:]:
+            return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
+        known = [made if d == -1 else d for d, made in zip(lengths, n.out_shape(), strict=True)]
+        if known.count(None) > 1:
+            raise LookupError("it keeps several lengths that are known at run time only, and a Keras graph reads none")
+        return Call("ops.reshape", (n.x(), target(known)))
 
     @keras_layer("Reshape", vet=refusals.one_unknown_length)
     @staticmethod
@@ -203,7 +206,7 @@ class Unsqueeze(Op):
 
     def keras(self, n: View) -> Record:
         if any(d is None for d in n.out_shape()[1:]) or 0 in self.axes:
-            raise LookupError("Reshape takes known lengths")
+            return Call("ops.expand_dims", (n.x(), self.axes[0] if len(self.axes) == 1 else self.axes))
         return Layer("Reshape", {"target_shape": n.out_shape()[1:]}, inputs=(n.x(),))
 
 
@@ -262,6 +265,8 @@ class Concat(Op):
 
     def keras(self, n: View) -> Record:
         last = self.axis in (-1, len(n.shape()) - 1)
+        if self.axis % len(n.shape()) == 0 or any(n.array(i) is not None for i in range(len(n.all()))):
+            return Call("ops.concatenate", (list(n.all()),), {"axis": self.axis})
         return Layer("Concatenate", {} if last else {"axis": self.axis}, inputs=n.all())
 
     @keras_layer("Concatenate", vet=refusals.one_dtype)
