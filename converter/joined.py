@@ -165,7 +165,7 @@ def _first(perms: list[Perm], told: Perm | bool) -> list[Perm]:
     """What was told alone where it fits; else all."""
     if told is True:
         return perms
-    return [told] if told in perms else perms  # type: ignore[list-item]
+    return [told] if told in perms else perms
 
 
 def _perm_of(source: Opened, target: Opened, index: int, name: str) -> Perm | bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -209,11 +210,9 @@ def gradients(
     turned = joined.boundary.to_target(wide)
 
     def like_outputs(weights: list[np.ndarray]) -> list[np.ndarray]:
-        back = joined.boundary.outputs
-        made = [
-            x if i >= len(back) or back[i] is None else np.transpose(x, np.argsort(back[i]))
-            for i, x in enumerate(weights)
-        ]
+        made = []
+        for x, perm in itertools.zip_longest(weights, joined.boundary.outputs[: len(weights)]):
+            made.append(x if perm is None else np.transpose(x, np.argsort(perm)))
         return [made[joined.outputs.index(j)] for j in range(len(made))] if len(joined.outputs) == len(made) else made
 
     ordered = [turned[i] for i in joined.inputs] if joined.inputs else turned
