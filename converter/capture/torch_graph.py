@@ -46,14 +46,19 @@ class TorchGraph:
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.lengths: dict[int, tuple[Any, ...]] = {}
+        self.sources: dict[str, tuple[ir.Value, int]] = {}
         self.results: list[tuple[tuple[Any, ...], str]] = []
         self.alone: set[int] = set()
 
     # What every builder does -----------------------------------------------------------------------------------------
 
-    def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> Any:
+    def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> ir.Value:
         """Write one node of the module at hand and return its output."""
         return self.builder.op(op, *inputs, role=role, **facts)
+
+    def several(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> tuple[ir.Value, ...]:
+        """Write one node of the module at hand and return all its outputs."""
+        return self.builder.several(op, *inputs, role=role, **facts)
 
     def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value:
         """An initializer that is no weight of the source; `like` gives a float its dtype."""
@@ -62,6 +67,10 @@ class TorchGraph:
     def shape(self, value: ir.Value) -> Dims:
         """The value's shape; None for a length known at run time only."""
         return self.builder.shape(value)
+
+    def symbols(self, value: ir.Value) -> tuple[int | str | None, ...]:
+        """The value's shape with the names of the lengths that are known at run time only."""
+        return self.builder.symbols(value)
 
     def reshaped(self, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:
         """A constant, reshaped once and for all."""
@@ -76,6 +85,20 @@ class TorchGraph:
     def sizes(self, value: ir.Value) -> tuple[Any, ...]:
         """The lengths of a value: numbers, and torch's symbols for what is known at run time only."""
         return self.lengths.get(id(value)) or self.shape(value)
+
+    def sized(self, value: ir.Value, lengths: tuple[Any, ...]) -> None:
+        """Remember the lengths of a value."""
+        self.lengths[id(value)] = lengths
+        if value.const_value is not None:
+            return
+        for axis, length in enumerate(lengths):
+            known = self.sources.get(str(length))
+            if not isinstance(length, int) and (known is None or len(lengths) <= max(3, len(self.shape(known[0])))):
+                self.sources[str(length)] = (value, axis)
+
+    def source(self, length: Any) -> tuple[ir.Value, int] | None:
+        """A computed value with an axis of this length, which is a symbol of torch: the last one of few axes."""
+        return self.sources.get(str(length))
 
     def made(self, index: int = 0) -> tuple[Any, ...]:
         """The lengths of what the operation at hand gives, of its result `index` where it gives several."""

@@ -22,9 +22,9 @@ from converter.ops.base import (
     keras_operation,
     torch_operation,
 )
-from converter.ops.cast import Cast
-from converter.ops.operands import floating, fold, merged, narrow, numbers, numbers_of, operands
-from converter.ops.records import Call, Infix, Layer, Method, Record
+from converter.ops.cast import Cast, all_in, cast, promotion
+from converter.ops.operands import floating, fold, merged, narrow, numbers, numbers_of, operands, reals
+from converter.ops.records import Call, Infix, Layer, Method, Prefix, Record
 
 
 class _Binary(Op, abstract=True):
@@ -43,19 +43,16 @@ class _Binary(Op, abstract=True):
     def keras(self, n: View) -> Record:
         for i in (0, 1):
             number = _number(n, i)
-            if number is not None:
-                settings = self.rescaled(number, i)
+            settings = None if number is None else self.rescaled(number, i)
+            if settings is not None:
                 return Layer("Rescaling", settings, inputs=(n.x(1 - i),))
-        if not self.keras_class:
-            raise LookupError(f"Keras has no {type(self).__name__} layer")
-        if any(n.array(i) is not None for i in (0, 1)):
-            raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
-        return Layer(self.keras_class, inputs=level(n))
+        if self.keras_class and merges(n):
+            return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        return Infix(self.sign, n.x(0), n.x(1))
 
-
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         """The op with a number as input `index`, as the options of Keras's Rescaling: x * scale + offset."""
-        raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
+        return None
 
 
 def _number(n: View, index: int) -> float | None:
@@ -86,35 +83,17 @@ class _Extreme(Op, abstract=True):
         return Call(self.function, (n.x(0), n.x(1)))
 
     def keras(self, n: View) -> Record:
-        if any(n.array(i) is not None for i in (0, 1)):
-            raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
-        return Layer(self.keras_class, inputs=level(n))
+        if merges(n):
+            return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        return Call(f"ops.{self.keras_class.lower()}", (n.x(0), n.x(1)))
 
 
-def level(n: View) -> tuple[Any, Any]:
-    """Both operands at one rank. Keras's merging layers line up the batch axes, the graph lines up the last axes.
+def merges(n: View) -> bool:
+    """Whether one of Keras's merging layers does it: they take computed values, and line up those of one rank alike.
 
-    So one of lower rank is reshaped where its first axis has length 1; with any other length that axis is a batch for
-    Keras and no batch here.
+    Of several ranks they line up the batch axes, and the graph the last axes, as operators and keras.ops do.
     """
-    a, b = n.shape(0), n.shape(1)
-    if len(a) == len(b):
-        return n.x(0), n.x(1)
-    low = 0 if len(a) < len(b) else 1
-    shape = n.shape(low)
-    if not shape or shape[0] != 1 or any(d is None for d in shape[1:]):
-        raise LookupError(
-            f"Keras's merging layers line up the first axes of {_shown(a)} and {_shown(b)}, where PyTorch lines up the "
-            "last ones; unsqueeze the smaller one behind its batch axis"
-        )
-    target = (*(1,) * (abs(len(a) - len(b))), *shape[1:])
-    raised = Layer("Reshape", {"target_shape": target}, inputs=(n.x(low),))
-    return (raised, n.x(1)) if low == 0 else (n.x(0), raised)
-
-
-def _shown(shape: Dims) -> str:
-    return "(" + ", ".join("N" if d is None else str(d) for d in shape) + ")"
-
+    return len(n.shape(0)) == len(n.shape(1)) > 0 and all(n.array(i) is None for i in (0, 1))
 
 
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
@@ -127,7 +106,7 @@ class Add(_Binary):
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
 
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": 1.0, "offset": number}
 
     @keras_layer("Add", vet=refusals.one_float)
@@ -140,7 +119,7 @@ class Add(_Binary):
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Add(), *operands(g, x1, x2))
 
-    @torch_operation("add.Tensor")
+    @torch_operation("add.Tensor", "add.Scalar")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
         return g.op(Add(), *numbers(g, x, other if alpha == 1 else _times(g, other, alpha)))
@@ -152,7 +131,7 @@ class Sub(_Binary):
     sign: ClassVar[str] = "-"
     keras_class: ClassVar[str] = "Subtract"
 
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": 1.0, "offset": -number} if index else {"scale": -1.0, "offset": number}
 
     @keras_layer("Subtract", vet=refusals.one_float)
@@ -170,7 +149,7 @@ class Sub(_Binary):
     def reversed(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
         return g.op(Sub(), *numbers(g, other, x if alpha == 1 else _times(g, x, alpha)))
 
-    @torch_operation("sub.Tensor")
+    @torch_operation("sub.Tensor", "sub.Scalar", "subtract.Tensor", "subtract.Scalar")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
         return g.op(Sub(), *numbers(g, x, other if alpha == 1 else _times(g, other, alpha)))
@@ -182,7 +161,7 @@ class Mul(_Binary):
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
 
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": number}
 
     @keras_layer("Multiply", vet=refusals.one_float)
@@ -201,22 +180,36 @@ class Mul(_Binary):
     def square(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(Mul(), x, x)
 
-    @torch_operation("mul.Tensor")
+    @torch_operation("square.default")
+    @staticmethod
+    def squared(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return g.op(Mul(), *numbers_of([x, x]))
+
+    @torch_operation("mul.Tensor", "mul.Scalar", "multiply.Tensor", "multiply.Scalar")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any) -> ir.Value:
         return g.op(Mul(), *numbers(g, x, other))
 
 
 class Div(_Binary):
-    """y = a / b."""
+    """y = a / b; of integers without its fraction."""
 
     sign: ClassVar[str] = "/"
     keras_class: ClassVar[str] = ""
 
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
-        if not index or not number or not np.isfinite(1.0 / number):
-            raise LookupError(f"Keras has no layer for a division {'by' if index else 'of'} {number!r}")
-        return {"scale": 1.0 / number}
+    def torch(self, n: View) -> Record:
+        if floating(n.value(0)):
+            return super().torch(n)
+        return Call("torch.div", (n.x(0), n.x(1)), {"rounding_mode": "trunc"})
+
+    def keras(self, n: View) -> Record:
+        if floating(n.value(0)):
+            return super().keras(n)
+        size = Infix("//", Call("ops.absolute", (n.x(0),)), Call("ops.absolute", (n.x(1),)))
+        return Infix("*", Infix("*", size, Call("ops.sign", (n.x(0),))), Call("ops.sign", (n.x(1),)))
+
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
+        return {"scale": 1.0 / number} if index and number and np.isfinite(1.0 / number) else None
 
     @keras_layer("Average", vet=refusals.one_float)
     @staticmethod
@@ -235,10 +228,10 @@ class Div(_Binary):
             values = [g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in values]
         return g.op(Div(), *values)
 
-    @torch_operation("div.Tensor")
+    @torch_operation("div.Tensor", "div.Scalar", "divide.Tensor", "divide.Scalar", "true_divide.Tensor")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any) -> ir.Value:
-        return g.op(Div(), *numbers(g, x, other))
+        return g.op(Div(), *reals(g, x, other))
 
 
 class Max(_Extreme):
@@ -259,7 +252,7 @@ class Max(_Extreme):
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Max(), *operands(g, x1, x2))
 
-    @torch_operation("maximum.default")
+    @torch_operation("maximum.default", "max.other")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
         return g.op(Max(), *numbers(g, x, other))
@@ -283,7 +276,7 @@ class Min(_Extreme):
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Min(), *operands(g, x1, x2))
 
-    @torch_operation("minimum.default")
+    @torch_operation("minimum.default", "min.other")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
         return g.op(Min(), *numbers(g, x, other))
@@ -300,6 +293,9 @@ class Pow(Op):
     def torch(self, n: View) -> Record:
         return Call("torch.pow", (n.x(0), n.x(1)))
 
+    def keras(self, n: View) -> Record:
+        return Infix("**", n.x(0), n.x(1))
+
     @keras_operation("Power")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
@@ -308,21 +304,37 @@ class Pow(Op):
             raise Refusal(f"a power of {values[0].dtype} numbers has no mapping.", "Cast them to floats before.")
         return g.op(Pow(), *values)
 
+    @torch_operation("pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar")
+    @staticmethod
+    def aten(g: TorchCapture, x: Any, exponent: Any) -> ir.Value:
+        kind = promotion([x, exponent])
+        if kind in (ir.DataType.INT32, ir.DataType.INT64) or kind.is_floating_point():
+            return g.op(Pow(), *all_in(g, kind, x, exponent))
+        return cast(g, g.op(Pow(), *all_in(g, ir.DataType.INT32, x, exponent)), kind)  # ONNX has no powers of others
+
 
 class _Method(Op, abstract=True):
     """One value in, one out, by a method of the tensor."""
 
     neutral: ClassVar[bool] = True
     method: ClassVar[str]
+    keras_function: ClassVar[str]
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), self.method)
+
+    def keras(self, n: View) -> Record:
+        return Call(self.keras_function, (n.x(),))
 
 
 class Neg(_Method):
     """y = -x."""
 
     method: ClassVar[str] = "neg"
+    keras_function: ClassVar[str] = "ops.negative"
+
+    def keras(self, n: View) -> Record:
+        return Prefix("-", n.x())
 
     @keras_operation("Negative")
     @staticmethod
@@ -331,24 +343,43 @@ class Neg(_Method):
             raise Refusal(f"it negates {x.dtype.name} numbers, which have no sign.", "Cast them to floats before.")
         return g.op(Neg(), x)
 
+    @torch_operation("neg.default", "negative.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
+        if x.dtype == ir.DataType.UINT8:  # ONNX negates numbers with a sign alone
+            return cast(g, g.op(Neg(), cast(g, x, ir.DataType.INT32)), x.dtype)
+        return g.op(Neg(), x)
+
 
 class Sqrt(_Method):
     """y = the square root of x."""
 
     method: ClassVar[str] = "sqrt"
+    keras_function: ClassVar[str] = "ops.sqrt"
 
     @keras_operation("Sqrt")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(Sqrt(), x)
 
+    @torch_operation("sqrt.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return g.op(Sqrt(), *reals(g, x))
+
 
 class Abs(_Method):
     """y = the absolute value of x."""
 
     method: ClassVar[str] = "abs"
+    keras_function: ClassVar[str] = "ops.absolute"
 
     @keras_operation("Absolute", "Abs")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return g.op(Abs(), *numbers_of([x]))
+
+    @torch_operation("abs.default", "absolute.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
         return g.op(Abs(), *numbers_of([x]))

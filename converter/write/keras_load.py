@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable, Iterator
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]], layers: int 
     frameworks.choose_keras()
     with _plain_keras(), frameworks.room_for(layers):
         model = execute(text).build()
+        _number(model)
         left = {(layer.name, w.name): w for layer in model.layers for w in layer.weights}
         for layer, name, data in weights:
             variable = left.pop((layer, name))
@@ -31,6 +34,33 @@ def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]], layers: int 
     if left:
         raise ValueError(f"weights without numbers: {', '.join('/'.join(key) for key in left)}")
     return model
+
+
+def _number(model: Any) -> None:
+    """Number operations within the model, as in a fresh process: Keras counts them from the process's first on."""
+    import keras
+
+    counts: Counter[str] = Counter()
+    for operation in model.operations:
+        if not isinstance(operation, keras.Layer):
+            stem = re.sub(r"_\d+$", "", operation.name)
+            operation.name = f"{stem}_{counts[stem]}" if counts[stem] else stem
+            counts[stem] += 1
+
+
+def load_in_order(text: str, arrays: Sequence[np.ndarray], layers: int = 0) -> Any:
+    """The model of a source whose weights are told apart by their order in `model.weights`."""
+    frameworks.choose_keras()
+    with _plain_keras(), frameworks.room_for(layers):
+        model = execute(text).build()
+        for variable, data in zip(model.weights, arrays, strict=True):
+            variable.assign(np.array(data, order="C", copy=True))
+    return model
+
+
+def arrays_in_order(model: Any) -> list[np.ndarray]:
+    """Every weight of a model in the order of `model.weights`, as it is now."""
+    return [_array(weight) for weight in model.weights]
 
 
 def load_file(path: Path, layers: int = 0) -> Any:
@@ -43,14 +73,14 @@ def load_file(path: Path, layers: int = 0) -> Any:
 
 def arrays_of(model: Any) -> dict[str, np.ndarray]:
     """Every weight of a model by 'layer/weight', as it is now."""
+    return {f"{layer.name}/{weight.name}": _array(weight) for layer in model.layers for weight in layer.weights}
+
+
+def _array(weight: Any) -> np.ndarray:
     import keras
 
-    found = {}
-    for layer in model.layers:
-        for weight in layer.weights:
-            value = keras.ops.convert_to_numpy(weight)
-            found[f"{layer.name}/{weight.name}"] = np.asarray(value).astype(_numpy_dtype(str(weight.dtype)), copy=False)
-    return found
+    value = keras.ops.convert_to_numpy(weight)
+    return np.asarray(value).astype(_numpy_dtype(str(weight.dtype)), copy=False)
 
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:

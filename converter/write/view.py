@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.graph import ROLE, Place, array, dims, facts_of, origin, place_of
+from converter.graph.graph import ROLE, Place, array, dims, facts_of, local_name, origin, place_of
+from converter.graph.nested import reads
 from converter.ops import base
 from converter.ops.base import Dims, Op
 from converter.ops.records import Record, Ref
@@ -27,7 +28,7 @@ class NodeView:
         self.own = self.role == ""
         self.trainable = self.place.trainable
         self.training = facts_of(node)
-        self.local = node.metadata_props.get(LOCAL) or self.place.path.rsplit("/", 1)[-1] or node.op_type.lower()
+        self.local = node.metadata_props.get(LOCAL) or local_name(self.place) or node.op_type.lower()
 
     def value(self, index: int) -> ir.Value:
         """The value at an input that must be there."""
@@ -40,9 +41,9 @@ class NodeView:
         """The input as an expression."""
         return Ref(self.value(index))
 
-    def all(self) -> tuple[Ref, ...]:
-        """Every input as an expression."""
-        return tuple(Ref(v) for v in self.node.inputs if v is not None)
+    def all(self) -> tuple[Ref | None, ...]:
+        """Every input as an expression; None in the place of an optional one that is not there."""
+        return tuple(None if v is None else Ref(v) for v in self.node.inputs)
 
     def has(self, index: int) -> bool:
         """Whether an optional input is there."""
@@ -52,9 +53,14 @@ class NodeView:
         """An input's shape; None for a length known at run time only."""
         return dims(self.value(index))
 
-    def out_shape(self) -> Dims:
-        """The output's shape."""
-        return dims(self.node.outputs[0])
+    def out_shape(self, index: int = 0) -> Dims:
+        """An output's shape."""
+        return dims(self.node.outputs[index])
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the node has."""
+        return len(self.node.outputs)
 
     def array(self, index: int) -> np.ndarray | None:
         """The numbers of a constant input."""
@@ -85,8 +91,8 @@ class Item:
         inside = {id(out) for node in self.nodes for out in node.outputs}
         found: dict[int, ir.Value] = {}
         for node in self.nodes:
-            for value in node.inputs:
-                if value is not None and value.const_value is None and id(value) not in inside:
+            for value in reads(node):
+                if value.const_value is None and id(value) not in inside:
                     found.setdefault(id(value), value)
         return list(found.values())
 
