@@ -185,7 +185,8 @@ def main(names: list[str]) -> int:
         failed += not shown
         print(
             f"{name:34} {'shown' if shown else 'NOT SHOWN'} passed={made.report.passed} proof={made.report.proof} "
-            f"float64={max(errors, default=-1):.1e} parameters={row['parameters']} lines={len(made.source.splitlines())} "
+            f"float64={max(errors, default=-1):.1e} parameters={row['parameters']} "
+            f"lines={len(made.source.splitlines())} "
             f"{time.perf_counter() - started:.0f} s {report.get('warnings')}",
             flush=True,
         )
