@@ -20,6 +20,7 @@ from converter.errors import BadInput, Unsupported, UsageError
 from converter.graph import flatten, layout, padding
 from converter.graph.graph import Place, place_of
 from converter.graph.onnx_model import proto
+from converter.rendering import screen
 from converter.write import to_torch, torch_load
 
 L = keras.layers
@@ -357,7 +358,7 @@ def test_axes_of_any_length_have_names(form: type) -> None:
     assert made.report.to_dict()["dynamic"] == want
     shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in made.onnx.graph.input}
     assert shapes == want
-    assert "image: batch, 3, H, W" in str(made.report)
+    assert "dynamic   image: batch, 3, H, W" in screen(made.report)
 
 
 def test_an_axis_that_cannot_have_any_length_is_told() -> None:
