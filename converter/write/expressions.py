@@ -16,11 +16,11 @@ UNARY = 2.5
 
 
 class Text:
-    """Renders expressions; `name_of` answers for values, `part` is told of every helper that is called."""
+    """Renders expressions; `name_of` answers for values, `used` is told of every function that is called."""
 
-    def __init__(self, name_of: Callable[[ir.Value], str], part: Callable[[str], None]) -> None:
+    def __init__(self, name_of: Callable[[ir.Value], str], used: Callable[[str], None]) -> None:
         self._name_of = name_of
-        self._part = part
+        self._used = used
 
     def expr(self, record: Any, tight: float = 0) -> str:
         """The source of a record or literal; `tight` is the precedence of what stands around it."""
@@ -28,12 +28,12 @@ class Text:
             case Ref(value):
                 return self._bracketed(self._name_of(value), tight)
             case Literal(text):
+                self._used(text)
                 return text
             case Size(of, axis):
                 return f"{self.expr(of, 9)}.shape[{axis}]"
             case Call(function, args, kwargs):
-                if "." not in function:
-                    self._part(function)
+                self._used(function)
                 return f"{function}({self.arguments(args, kwargs)})"
             case Method(of, name, args, kwargs):
                 return f"{self.expr(of, 9)}.{name}({self.arguments(args, kwargs)})"

@@ -78,8 +78,8 @@ def _together(one: Step, two: Step) -> bool:
 class KerasText(Text):
     """The dialect of Keras: layers are constructed where they are called, KerasTensors have no `==`."""
 
-    def __init__(self, name_of: Callable[[ir.Value], str], known: Mapping[str, str], part: Callable[[str], None]):
-        super().__init__(name_of, part)
+    def __init__(self, name_of: Callable[[ir.Value], str], known: Mapping[str, str], used: Callable[[str], None]):
+        super().__init__(name_of, used)
         self._known = known
 
     def expr(self, record: Any, tight: float = 0) -> str:
