@@ -182,6 +182,10 @@ class Slice(Op):
 
 def cut(g: TorchCapture, x: ir.Value, axis: int, start: Any, end: Any, step: Any) -> ir.Value:
     """`x` from start up to, and without, end; `x` itself where that is everything."""
+    if (start, step) == (0, 1) and not isinstance(end, int) and str(end) != str(g.sizes(x)[axis]):
+        from converter.ops.lengths import first  # whose bodies take parts of lengths with this file's ops
+
+        return first(g, x, axis, end)
     start, end = bounds(g, x, axis, start, end)
     if not isinstance(step, int):
         raise Refusal("its step is known at run time only.", "Use a fixed step.")
