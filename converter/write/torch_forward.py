@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from converter.graph.graph import array, origin
 from converter.ops import base
-from converter.ops.records import Module, Record, Ref, refs
+from converter.ops.records import Block, Module, Record, Ref, names_of, refs
 from converter.write.expressions import Text, literal
 from converter.write.names import Namespace, identifier, parameters
 from converter.write.view import Item, NodeView
@@ -22,13 +22,13 @@ LONG = 64
 
 @dataclass(frozen=True)
 class Line:
-    """A statement: an expression and the variables that it is assigned to."""
+    """A statement: an expression and the variables that it is assigned to, or one of a Block as it is."""
 
     targets: tuple[str, ...]
     text: str
 
     def __str__(self) -> str:
-        return f"{', '.join(self.targets)} = {self.text}"
+        return f"{', '.join(self.targets)} = {self.text}" if self.targets else self.text
 
 
 class Owner(Protocol):
@@ -67,7 +67,7 @@ class Forward:
         last = {id(value): i for i, values in enumerate(reads) for value in values}
         live: dict[str, int] = {name: key for key, name in self.names.items()}
         for i, item in enumerate(steps):
-            text = self._step(item)
+            text = self._step(item, set(live))
             for name, key in list(live.items()):
                 if key not in kept and last.get(key, -1) < i:
                     del live[name]
@@ -111,7 +111,8 @@ class Forward:
                 continue
             mine, reader = self.owner.view(node).place, self.owner.view(uses[0].node).place
             same = (mine.path, mine.call, mine.scope) == (reader.path, reader.call, reader.scope)
-            if same and refs(self.owner.record(uses[0].node)).count(out) == 1:
+            blocks = any(isinstance(self.owner.record(n), Block) for n in (node, uses[0].node))
+            if same and not blocks and refs(self.owner.record(uses[0].node)).count(out) == 1:
                 found.add(id(node))
         return found
 
@@ -129,11 +130,22 @@ class Forward:
                 found[id(value)] = value
         return list(found.values())
 
-    def _step(self, item: Item) -> str:
+    def _step(self, item: Item, live: set[str]) -> str:
         if item.scope:
             attribute = self.owner.nested(item)
             return f"self.{self._relative(attribute or '')}({', '.join(self._name(v) for v in item.inputs)})"
-        return self._node(item.nodes[0])
+        node = item.nodes[0]
+        record = self.owner.record(node)
+        if not isinstance(record, Block):
+            return self._node(node)
+        self.view = self.owner.view(node)
+        text = _Nested(self)
+        free = Namespace(live | self.arguments | parameters())
+        text.locals = {name: free.take(name) for name in names_of(record)}
+        self.written += [Line((), line) for line in text.statements(record.steps)]
+        made = text.expr(record.result)
+        self.view = None
+        return made
 
     def _node(self, node: ir.Node, tight: float = 0) -> str:
         before, self.view = self.view, self.owner.view(node)
