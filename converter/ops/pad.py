@@ -27,9 +27,6 @@ class Pad(Op):
         pairs = self.pairs()
         return pairs[2:] if self.mode == "constant" and pairs[:2] == ((0, 0), (0, 0)) else None
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(None if d is None else d + a + b for d, (a, b) in zip(shapes[0], self.pairs(), strict=True))
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         pairs = [self.pairs()[p] for p in perm]
         pads = (*(a for a, _ in pairs), *(b for _, b in pairs))
