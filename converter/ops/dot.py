@@ -33,6 +33,9 @@ class Einsum(Op):
     def torch(self, n: View) -> Record:
         return Call("torch.einsum", (self.equation, *n.all()))
 
+    def keras(self, n: View) -> Record:
+        return Call("ops.einsum", (self.equation, *n.all()))
+
 
 class Normalize(Function):
     """x / max(sqrt(sum of x * x along `axis`), epsilon)."""

@@ -19,7 +19,7 @@ from converter.ops.base import (
     torch_operation,
 )
 from converter.ops.elementwise import Add
-from converter.ops.records import Layer, Module, Record
+from converter.ops.records import Infix, Layer, Module, Record
 from converter.ops.shape import Transpose
 
 KERNEL = (1, 0)
@@ -96,3 +96,9 @@ class MatMul(Op):
 
     def shape(self, *shapes: Dims) -> Dims:
         return (*shapes[0][:-1], shapes[1][-1])
+
+    def torch(self, n: View) -> Record:
+        return Infix("@", n.x(0), n.x(1))
+
+    def keras(self, n: View) -> Record:
+        return Infix("@", n.x(0), n.x(1))
