@@ -54,22 +54,22 @@ KERAS: dict[str, str] = {
 }
 
 TORCH: dict[str, str] = {
-    "stack.default": "Use torch.cat([a.unsqueeze(1), b.unsqueeze(1)], 1).",
     "hstack.default": "Use torch.cat([a, b], 1).",
     "concatenate.default": "Use torch.cat.",
     "matmul.default": "Use nn.Linear for a tensor and a weight.",
     "mm.default": "Use nn.Linear for a tensor and a weight.",
     "addmm.default": "Use nn.Linear for a tensor and a weight.",
     "einsum.default": "Use nn.Linear for a tensor and a weight.",
-    "square.default": "Use x * x.",
-    "pow.Tensor_Scalar": "Use x * x for the square.",
     "movedim.int": "Use x.permute(...).",
     "swapaxes.default": "Use x.transpose(a, b).",
-    "multiply.Tensor": "Use a * b.",
-    "subtract.Tensor": "Use a - b.",
     "rrelu.default": "Use nn.LeakyReLU(slope), which is what it does at inference.",
-    "clamp_min.default": "Use x.clamp(min=...).",
     "max_pool2d_with_indices.default": "Use nn.MaxPool2d without return_indices.",
+    **dict.fromkeys(
+        ("rand.default", "rand_like.default", "randn.default", "randn_like.default", "randint.default", "randint.low")
+        + ("randint_like.default", "randperm.default", "bernoulli.default", "bernoulli.p", "multinomial.default")
+        + ("normal.Tensor_Tensor", "normal_functional.default", "uniform.default", "native_dropout.default"),
+        "It draws numbers at random, which differ from framework to framework: draw them outside, as an input.",
+    ),
 }
 
 

@@ -308,6 +308,17 @@ FAMILIES: dict[str, Family] = {
     "reduced": Family(REDUCED, volume, fixed=frozenset({"sum_dtype", "mean_dtype"})),
     "soft": Family(SOFT, volume, fixed=frozenset({"softmax_dtype", "cumsum_dtype"})),
     "bounded": Family(BOUNDED, volume, fixed=frozenset({"clamp_int_float"})),
+    "triangles": Family(
+        {
+            "tril": lambda x, i, b, s: torch.tril(x),
+            "triu": lambda x, i, b, s: torch.triu(i, 1),
+            "tril_below": lambda x, i, b, s: torch.tril(x, -2),
+            "triu_bool": lambda x, i, b, s: torch.triu(b, -1),
+            "eye": lambda x, i, b, s: x + torch.eye(4, 5),
+            "eye_square": lambda x, i, b, s: x + torch.eye(5)[0],
+        },
+        volume,
+    ),
     "replaced": Family(
         {
             "nan": torch.nan_to_num,
@@ -347,7 +358,6 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("as_strided.default", "empty_strided.default"), MEMORY),
     **dict.fromkeys(("_fft_c2r.default", "_fft_r2c.default"), COMPLEX),
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
-    "empty.memory_format": "the numbers that it gives are whatever memory holds",
 }
 """Overloads of core ATen that have no row, with the reason."""
 

@@ -242,9 +242,6 @@ class _Truths(Function, abstract=True):
         axis = {"axis": self.axes if len(self.axes) > 1 else self.axes[0]}
         return Call(f"ops.{self.method}", (n.x(),), {**axis, **keep})
 
-    def keras(self, n: View) -> Record:
-        return Call("ops.any", (n.x(),), {"axis": self.axis})
-
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         numbers = g.op(Cast(to=int(ir.DataType.INT32)), inputs[0])
         return g.op(Cast(to=int(ir.DataType.BOOL)), g.op(self.number(axes=self.axes, keepdims=self.keepdims), numbers))

@@ -72,7 +72,7 @@ class Softmax(Op):
         kept = g.op(Where(), mask, x, g.constant(least, like=x), role="masked")
         return g.op(Where(), mask, g.op(op, kept), g.constant(0.0, like=x), role="kept")
 
-    @torch_operation("softmax.int", "special_softmax.int")
+    @torch_operation("softmax.int")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
         return _along(g, Softmax, cast(g, x, dtype_of(dtype)), dim)

@@ -64,7 +64,11 @@ class Forward:
             for name in dying:
                 live.pop(name, None)
             targets = []
-            for value in item.outputs or item.nodes[-1].outputs:
+            wanted = item.outputs or list(item.nodes[-1].outputs)
+            for value in wanted if item.scope else item.nodes[-1].outputs:
+                if all(value is not v for v in wanted):  # an expression gives all its results, read or not
+                    targets.append("_")
+                    continue
                 name = self._target(value, item, dying, live)
                 self.names[id(value)] = name
                 live[name] = id(value)
