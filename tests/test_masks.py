@@ -186,6 +186,13 @@ TRAVELLING: dict[str, Callable[[], Any]] = {
     "concatenate": lambda: two(lambda a, b: joined(-1)([embedding()(a), embedding()(b)])),
     "concatenate_one": lambda: two(lambda a, b: joined(-1)([embedding()(a), L.Embedding(5, 3)(b)])),
     "concatenate_steps": lambda: two(lambda a, b: joined(1)([embedding()(a), embedding()(b)])),
+    "concatenate_outside": lambda: two(lambda a, b: Pool()(L.Concatenate()([embedding()(a), embedding()(b)]))),
+    "concatenate_one_outside": lambda: two(
+        lambda a, b: Pool()(L.Concatenate()([embedding()(a), L.Embedding(5, 2)(b)]))
+    ),
+    "concatenate_steps_outside": lambda: two(
+        lambda a, b: Pool()(L.Concatenate(axis=1)([embedding()(a), embedding()(b)]))
+    ),
 }
 HALVES = np.array([[0.5, 0.5, 0.5], [0.5, 1.0, 2.0], [3.0, 0.1, 0.2], [0.5, 0.5, 0.5], [1.0, 2.0, 3.0]])
 
