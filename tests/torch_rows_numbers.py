@@ -131,7 +131,7 @@ AXES: dict[str, Row] = {
     "norm.Scalar": row(lambda x: aten.norm.Scalar(x, 2)),
     "norm.ScalarOpt_dim": row(lambda x: aten.norm.ScalarOpt_dim(x, 3, [1])),
     **each("cumsum cumprod", lambda f, x: f(x, 1)),
-    **each("softmax log_softmax special_log_softmax", lambda f, x: f(x, 1), "int"),
+    **each("softmax log_softmax", lambda f, x: f(x, 1), "int"),
     **each("_softmax _log_softmax", lambda f, x: f(x, 1, False)),
     "sort.default": row(lambda x: x.sort(1)[0]),
     "sort.stable": row(lambda x: torch.sort(x, dim=1, stable=True, descending=True)[0]),

@@ -106,7 +106,7 @@ class LogSoftmax(Op):
     def activation(g: Capture, x: ir.Value) -> ir.Value:
         return g.op(LogSoftmax(axis=-1), x)
 
-    @torch_operation("log_softmax.int", "special_log_softmax.int")
+    @torch_operation("log_softmax.int")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
         return _along(g, LogSoftmax, cast(g, x, dtype_of(dtype)), dim)
