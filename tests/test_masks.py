@@ -15,11 +15,11 @@ import torch
 
 import converter
 from converter.errors import Unsupported
+from converter.judge.run_keras import float64_keras
 from converter.ops.base import KERAS_LAYERS
 from converter.ops.cast import Cast
 from converter.ops.elementwise import Add, Mul
 from converter.ops.shape import Unsqueeze
-from converter.verify.run_keras import float64_keras
 
 L = keras.layers
 RNG = np.random.default_rng(0)

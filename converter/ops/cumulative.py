@@ -21,11 +21,11 @@ from converter.ops.base import (
     operand,
     torch_operation,
 )
-from converter.ops.cast import Where, cast, dtype_of
+from converter.ops.cast import Where
 from converter.ops.compare import GreaterOrEqual
 from converter.ops.operands import floating
 from converter.ops.records import Call, Infix, Method, Record
-from converter.ops.reduce import ReduceProd
+from converter.ops.reduce import ReduceProd, summable
 from converter.ops.shape import Unsqueeze
 from converter.ops.sizes import counted, size
 
@@ -56,7 +56,7 @@ class CumSum(Op):
     @torch_operation("cumsum.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
-        x = _wide(g, x, dtype)
+        x = summable(g, x, dtype)
         rank = len(g.shape(x))
         return g.op(CumSum(axis=dim % rank), x) if rank else x
 
@@ -93,7 +93,7 @@ class CumProd(Function):
     @torch_operation("cumprod.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
-        x = _wide(g, x, dtype)
+        x = summable(g, x, dtype)
         rank = len(g.shape(x))
         return g.op(CumProd(axis=dim % rank), x) if rank else x
 
@@ -101,11 +101,6 @@ class CumProd(Function):
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(CumProd(axis=_axis(g, operation, x)), x)
-
-
-def _wide(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
-    """In the dtype that is asked for; integers and truth values in int64."""
-    return cast(g, x, dtype_of(dtype) or (x.dtype if floating(x) else ir.DataType.INT64))
 
 
 def _axis(g: Capture, operation: Any, x: ir.Value) -> int:

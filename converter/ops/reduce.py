@@ -16,13 +16,15 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_operation,
     moved,
     operand,
+    there,
     torch_operation,
 )
-from converter.ops.cast import Cast, cast, dtype_of
+from converter.ops.cast import Cast, cast, computing
 from converter.ops.operands import floating
 from converter.ops.records import Call, Layer, Method, Record
 
@@ -35,12 +37,6 @@ class Reduce(Op, abstract=True):
     axes: tuple[int, ...] = operand(1)
 
     method: ClassVar[str]
-
-    def shape(self, *shapes: Dims) -> Dims:
-        rank = len(shapes[0])
-        gone = {a % rank for a in self.axes}
-        kept = [1 if i in gone else d for i, d in enumerate(shapes[0])]
-        return tuple(d for i, d in enumerate(kept) if self.keepdims or i not in gone)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         gone = {a % len(perm) for a in self.axes}
@@ -83,12 +79,12 @@ class ReduceMean(Reduce):
     @torch_operation("mean.dim")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...] | None, keepdim: bool, dtype: Any) -> ir.Value:
-        return _over(g, ReduceMean, cast(g, x, dtype_of(dtype)), dim, keepdim)
+        return _over(g, ReduceMean, computing(g, x, dtype), dim, keepdim)
 
     @torch_operation("mean.default")
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
-        return _over(g, ReduceMean, cast(g, x, dtype_of(dtype)), None, False)
+        return _over(g, ReduceMean, computing(g, x, dtype), None, False)
 
     @torch_operation("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
     @staticmethod
@@ -113,12 +109,12 @@ class ReduceSum(Reduce):
     @torch_operation("sum.dim_IntList")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...] | None, keepdim: bool, dtype: Any) -> ir.Value:
-        return _over(g, ReduceSum, cast(g, x, _summed(x, dtype)), dim, keepdim)
+        return _over(g, ReduceSum, summable(g, x, dtype), dim, keepdim)
 
     @torch_operation("sum.default")
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
-        return _over(g, ReduceSum, cast(g, x, _summed(x, dtype)), None, False)
+        return _over(g, ReduceSum, summable(g, x, dtype), None, False)
 
 
 class ReduceMax(Reduce):
@@ -190,12 +186,12 @@ class ReduceProd(Reduce):
     @torch_operation("prod.dim_int")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, keepdim: bool, dtype: Any) -> ir.Value:
-        return _over(g, ReduceProd, cast(g, x, _summed(x, dtype)), dim, keepdim)
+        return _over(g, ReduceProd, summable(g, x, dtype), dim, keepdim)
 
     @torch_operation("prod.default")
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
-        return _over(g, ReduceProd, cast(g, x, _summed(x, dtype)), None, False)
+        return _over(g, ReduceProd, summable(g, x, dtype), None, False)
 
 
 class ReduceSumSquare(Reduce):
@@ -221,8 +217,14 @@ class _Truths(Function, abstract=True):
     number: ClassVar[type[Reduce]]
     """The same of 0 and 1."""
 
+<<<<<<< HEAD
     def shape(self, *shapes: Dims) -> Dims:
         return tuple(1 if i in self.axes else d for i, d in enumerate(shapes[0]) if self.keepdims or i not in self.axes)
+=======
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type(tuple(d for i, d in enumerate(x.shape) if i != self.axis), x.dtype),)
+>>>>>>> main
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         axes = tuple(sorted(moved(a, perm) for a in self.axes))
@@ -327,9 +329,11 @@ def _ordered(g: TorchCapture, kind: Any, x: ir.Value, dim: Any, keepdim: bool) -
     return cast(g, _over(g, kind, cast(g, x, ir.DataType.INT32), dim, keepdim), x.dtype)
 
 
-def _summed(x: ir.Value, dtype: Any) -> ir.DataType | None:
-    """The dtype that sums and products are made in: the one that is asked for, int64 for integers and truth values."""
-    return dtype_of(dtype) or (x.dtype if floating(x) else ir.DataType.INT64)
+def summable(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
+    """In the dtype that sums and products are asked to be made in; integers and truth values else in int64."""
+    if dtype is None and not floating(x):
+        return cast(g, x, ir.DataType.INT64)
+    return computing(g, x, dtype)
 
 
 def pooled(op: Reduce, n: View, kind: str) -> Record:

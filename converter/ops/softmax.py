@@ -17,13 +17,15 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_activation,
     keras_layer,
     moved,
+    there,
     torch_operation,
 )
-from converter.ops.cast import Cast, Where, cast, dtype_of
+from converter.ops.cast import Cast, Where, cast, computing
 from converter.ops.compare import Greater, GreaterOrEqual
 from converter.ops.elementwise import Add, Div, Mul, Sub
 from converter.ops.indexing import Slice, Squeeze
@@ -75,7 +77,7 @@ class Softmax(Op):
     @torch_operation("softmax.int")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
-        return _along(g, Softmax, cast(g, x, dtype_of(dtype)), dim)
+        return _along(g, Softmax, computing(g, x, dtype), dim)
 
     @torch_operation("_softmax.default")
     @staticmethod
@@ -109,7 +111,7 @@ class LogSoftmax(Op):
     @torch_operation("log_softmax.int")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
-        return _along(g, LogSoftmax, cast(g, x, dtype_of(dtype)), dim)
+        return _along(g, LogSoftmax, computing(g, x, dtype), dim)
 
     @torch_operation("_log_softmax.default")
     @staticmethod
@@ -198,8 +200,9 @@ class Glu(Function):
 
     axis: int
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple((d or 0) // 2 if i == self.axis else d for i, d in enumerate(shapes[0]))
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type(tuple((d or 0) // 2 if i == self.axis else d for i, d in enumerate(x.shape)), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Glu(axis=moved(self.axis, perm)), perm

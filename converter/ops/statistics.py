@@ -22,7 +22,7 @@ from converter.ops.base import (
     moved,
     torch_operation,
 )
-from converter.ops.cast import Cast, cast, dtype_of
+from converter.ops.cast import Cast, cast, computing
 from converter.ops.compare import NotEqual
 from converter.ops.elementwise import Abs, Div, Mul, Pow, Sqrt, Sub
 from converter.ops.operands import floating
@@ -252,7 +252,7 @@ def _axis(op: Reduce) -> dict[str, Any]:
 
 def _norm(g: TorchCapture, x: ir.Value, order: Any, dim: Any, keepdim: bool, dtype: Any) -> ir.Value:
     """(sum of |x|^order)^(1/order); the largest or smallest for infinite orders, the number of those not 0 for 0."""
-    x = cast(g, x, dtype_of(dtype))
+    x = computing(g, x, dtype)
     axes, keep = axes_of(g, x, dim), int(keepdim)
     if not axes:
         return g.op(Abs(), x)
