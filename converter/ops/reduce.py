@@ -217,14 +217,9 @@ class _Truths(Function, abstract=True):
     number: ClassVar[type[Reduce]]
     """The same of 0 and 1."""
 
-<<<<<<< HEAD
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(1 if i in self.axes else d for i, d in enumerate(shapes[0]) if self.keepdims or i not in self.axes)
-=======
     def outputs(self, *types: Type | None) -> tuple[Type, ...]:
         (x,) = there(types)
-        return (Type(tuple(d for i, d in enumerate(x.shape) if i != self.axis), x.dtype),)
->>>>>>> main
+        return (Type(reduced_to(x.shape, self.axes, self.keepdims), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         axes = tuple(sorted(moved(a, perm) for a in self.axes))
@@ -334,6 +329,11 @@ def summable(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
     if dtype is None and not floating(x):
         return cast(g, x, ir.DataType.INT64)
     return computing(g, x, dtype)
+
+
+def reduced_to(shape: Dims, axes: tuple[int, ...], keepdims: int) -> Dims:
+    """The lengths behind a reduction."""
+    return tuple(1 if i in axes else d for i, d in enumerate(shape) if keepdims or i not in axes)
 
 
 def pooled(op: Reduce, n: View, kind: str) -> Record:

@@ -17,9 +17,11 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_operation,
     moved,
+    there,
     torch_operation,
 )
 from converter.ops.cast import Cast, cast, computing
@@ -27,7 +29,7 @@ from converter.ops.compare import NotEqual
 from converter.ops.elementwise import Abs, Div, Mul, Pow, Sqrt, Sub
 from converter.ops.operands import floating
 from converter.ops.records import Call, Infix, Method, Record
-from converter.ops.reduce import Reduce, ReduceMax, ReduceMean, ReduceMin, ReduceSum, axes_of, reduced
+from converter.ops.reduce import Reduce, ReduceMax, ReduceMean, ReduceMin, ReduceSum, axes_of, reduced, reduced_to
 from converter.ops.sizes import integer, size, times
 
 
@@ -40,8 +42,9 @@ class _Spread(Function, abstract=True):
 
     method: ClassVar[str]
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(1 if i in self.axes else d for i, d in enumerate(shapes[0]) if self.keepdims or i not in self.axes)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type(reduced_to(x.shape, self.axes, self.keepdims), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         axes = tuple(sorted(moved(a, perm) for a in self.axes))
