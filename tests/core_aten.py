@@ -351,11 +351,17 @@ REFUSED: dict[str, str] = {
     ),
     **dict.fromkeys(("rand.default", "randn.default", "randperm.default"), RANDOM),
     **dict.fromkeys(
-        ("sym_numel.default", "sym_size.int", "sym_storage_offset.default", "sym_stride.int"),
+        (
+            "sym_is_contiguous.default",
+            "sym_numel.default",
+            "sym_size.int",
+            "sym_storage_offset.default",
+            "sym_stride.int",
+        ),
         SIZE,
     ),
     **dict.fromkeys(("nonzero.default", "masked_scatter.default", "_local_scalar_dense.default"), DATA),
-    **dict.fromkeys(("as_strided.default", "empty_strided.default"), MEMORY),
+    **dict.fromkeys(("as_strided.default", "empty_strided.default", "resize_.default"), MEMORY),
     **dict.fromkeys(("_fft_c2r.default", "_fft_r2c.default"), COMPLEX),
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
