@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import logging
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -246,9 +247,25 @@ def _length(length: Any) -> Any:
     return length if known is None else known
 
 
+def results(node: Any) -> list[tuple[tuple[Any, ...], str]]:
+    """The lengths and the element type of every tensor that a node gives, ((), '') for what is none."""
+    value = node.meta.get("val")
+    given = value if isinstance(value, (tuple, list)) else [value]
+    return [(tuple(map(_length, v.shape)), _dtype(v)) if hasattr(v, "shape") else ((), "") for v in given]
+
+
+def picks(node: Any) -> bool:
+    """Whether a node takes one of the results of an operation that gives several."""
+    return node.op == "call_function" and node.target is operator.getitem
+
+
 def dtype_of(node: Any) -> str:
     """The element type of a node's tensor, 'float32'."""
-    return str(node.meta["val"].dtype).removeprefix("torch.")
+    return _dtype(node.meta["val"])
+
+
+def _dtype(tensor: Any) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def operation(node: Any) -> tuple[str, bool]:

@@ -145,6 +145,7 @@ class GraphBuilder:
         self._weights: dict[tuple[Any, ...], ir.Value] = {}
         self._keep: list[Any] = []
         self.sources: dict[str, Any] = {}
+        self.notes: list[Any] = []
         self.output_names: list[str] = []
         """What the source calls its outputs; the nodes' own names where it is empty."""
 
