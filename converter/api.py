@@ -217,7 +217,7 @@ def _captured(source: Source, examples: Examples) -> Any:
     if source.kind == "keras":
         from converter.capture import from_keras
 
-        return from_keras.capture(source.model, share=source.path is not None)
+        return from_keras.capture(source.model, source.path is not None, examples.inputs)
     from converter.capture import from_torch
 
     return from_torch.capture(source.model, *examples)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
 from converter import advice, masks
-from converter.capture import keras_dtypes, keras_masks, keras_nodes
+from converter.capture import keras_dtypes, keras_masks, keras_nodes, keras_open, keras_open_model
 from converter.capture.captured import Captured
+from converter.capture.keras_open_worker import Worker
 from converter.errors import Item, Unsupported, UsageError
 from converter.graph.graph import GraphBuilder, Place, dims
 from converter.ops import base
@@ -47,6 +48,30 @@ class KerasGraph(GraphBuilder):
         self.layer: Any = None
         self._owners: dict[int, Any] = {}
         self.notes: list[Any] = []
+        self.roads: dict[str, str] = {}
+        """Layer -> the road that it took, where that is not a row of its own."""
+        self._worker: Worker | None = None
+
+    def __enter__(self) -> KerasGraph:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._worker is not None:
+            self._worker.__exit__(*error)
+
+    def worker(self) -> Worker:
+        """The process that traces what has no row, where Keras's backend here is not torch."""
+        self._worker = self._worker or Worker()
+        return self._worker
+
+    @contextlib.contextmanager
+    def whole(self) -> Iterator[None]:
+        """What is written inside plays no part for another layer."""
+        before, self._role = self._role, ""
+        try:
+            yield
+        finally:
+            self._role = before
 
     @contextlib.contextmanager
     def reading(self, layer: Any) -> Iterator[None]:
@@ -112,11 +137,22 @@ class KerasGraph(GraphBuilder):
             return x
         written = KERAS_ACTIVATIONS.get(name)
         builtin = str(getattr(activation, "__module__", "")).split(".")[0] in ("keras", "converter")
+        if not builtin and callable(activation):
+            return self._opened_activation(activation, x)
         if written is None or not builtin:
             raise Refusal(f"the activation {name!r} has no mapping.", advice.of(name))
         with self.role("" if own else "activation"):
             result: ir.Value = written(self, x)
         return result
+
+    def _opened_activation(self, activation: Any, x: ir.Value) -> ir.Value:
+        """The user's own function, opened."""
+        with self.role("activation"):
+            made, _ = keras_open.write(self, activation, (x,), {}, capture_layer, scoped=False)
+        if len(made) != 1:
+            raise Refusal(f"the activation gives {len(made)} tensors.")
+        self.roads[f"{self.place.path}/{getattr(activation, '__name__', 'activation')}"] = "opened"
+        return made[0]
 
     def first(self, layer: Any, x: ir.Value) -> ir.Value:
         """The input of a spatial layer with the channel axis second, whatever the layer's data_format."""
@@ -133,18 +169,24 @@ class KerasGraph(GraphBuilder):
         return self.op(Transpose(perm=base.channels_last(rank)), y, role="spatial")
 
 
-def capture(model: Any, share: bool = False) -> Captured:
-    """Capture a built Functional or Sequential model; with `share` the graph's weights are the model's own memory.
+def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = None) -> Captured:
+    """Capture a built model; with `share` the graph's weights are the model's own memory.
 
-    Raises Unsupported with every layer, option and mask that has no mapping, UsageError for an unbuilt model.
+    A Functional or Sequential model is walked, any other one is opened as a whole, with `examples` where its build does
+    not tell what it takes. Raises Unsupported with every layer, option and mask that has no mapping, UsageError for an
+    unbuilt model.
     """
     graph = keras_nodes.functional(model)
-    if graph is None:
+    if graph is None and type(model).__module__.split(".")[0] == "keras":
         raise UsageError(
             f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built "
             "Functional or Sequential model; call it once on an input, or give its input shape."
         )
-    g = KerasGraph(model.name, share)
+    with KerasGraph(model.name, share) as g:
+        return _walked(g, graph) if graph is not None else keras_open_model.capture(g, model, examples, capture_layer)
+
+
+def _walked(g: KerasGraph, graph: Any) -> Captured:
     walk = _Walk(g)
     inputs = keras_nodes.flat(graph._inputs)
     for tensor, name in zip(inputs, keras_nodes.input_names(graph), strict=True):
@@ -223,6 +265,9 @@ class _Walk:
                     result = capture_layer(self.g, operation, args, kwargs)
                 else:
                     result = self._operation(operation, cls, step, args, kwargs)
+        except Unsupported as error:  # what an opened layer does without a row
+            self.items += [item for item in error.items if item not in self.items]
+            result = [self._unknown(t) for t in step.outputs]
         except Refusal as refusal:
             where, what = f"{path}/{refusal.inside}".rstrip("/"), refusal.inside.rsplit("/", 1)[-1] or cls
             if not any((item.where, item.why) == (where, refusal.why) for item in self.items):
@@ -258,7 +303,14 @@ class _Walk:
 
 
 def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
-    """Write one layer by the row of its class; Refusal where there is none."""
+    """Write one layer by the row of its class, or opened where it is of the user's own; Refusal where neither goes."""
+    if keras_open.opens(layer):
+        if kwargs.get("training") is True:
+            raise Refusal(advice.TRAINING, advice.NO_TRAINING)
+        g.roads[g.place.path] = "opened"
+        with g.reading(layer):
+            made, _ = keras_open.write(g, layer, args, kwargs, capture_layer)
+        return made if len(made) != 1 else made[0]
     row = _row(KERAS_LAYERS, layer)
     if kwargs.get("training") is True and not _augments(layer):
         raise Refusal(advice.TRAINING, advice.NO_TRAINING)

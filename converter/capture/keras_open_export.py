@@ -50,6 +50,7 @@ class KeptCall:
     """One call of a layer that is kept whole: which layer of `layers_of`, its arguments and results with Slots."""
 
     layer: int
+    cls: str
     args: Any
     kwargs: Any
     outputs: Any
@@ -101,15 +102,15 @@ def _trace(
     import torch.onnx.ops
 
     recorder = _Recorder(layer, keep)
-    examples, dynamic = examples(specs, lengths)
+    given, dynamic = examples(specs, lengths)
     results: list[Any] = []
 
     class Opened(torch.nn.Module):
         """What is exported: the call, its tensors given in a row."""
 
         def forward(self, *tensors: Any) -> Any:
-            given, named = filled((args, kwargs), tensors)
-            made = layer(*given, **named)
+            positional, named = filled((args, kwargs), tensors)
+            made = layer(*positional, **named)
             results[:] = [made]
             return tuple(_plain(leaf) for leaf in keras.tree.flatten(made) if leaf is not None)
 
@@ -120,8 +121,8 @@ def _trace(
             for setting in (recorder.patched(), _symbolic_sizes(), _quiet(), torch.no_grad()):
                 stack.enter_context(setting)
             stack.enter_context(torch.fx.traceback.preserve_node_meta())
-            program = torch.export.export(Opened(), tuple(examples), dynamic_shapes=(tuple(dynamic),), strict=False)
-    except Exception as error:  # noqa: BLE001  the user's code and torch.export raise what they like
+            program = torch.export.export(Opened(), tuple(given), dynamic_shapes=(tuple(dynamic),), strict=False)
+    except Exception as error:
         raise CannotOpen(_reason(error)) from error
     finally:
         if filtering:
@@ -135,7 +136,7 @@ def examples(specs: Sequence[Spec], lengths: Sequence[int]) -> tuple[list[Any], 
     import torch
 
     chosen: dict[str, int] = {}
-    examples: list[Any] = []
+    made: list[Any] = []
     dynamic: list[Any] = []
     for shape, dtype in specs:
         for length in shape:
@@ -144,9 +145,9 @@ def examples(specs: Sequence[Spec], lengths: Sequence[int]) -> tuple[list[Any], 
                 chosen[length] = lengths[number % len(lengths)] + 100 * (number // len(lengths))
         sizes = tuple(length if isinstance(length, int) else chosen[length] for length in shape)
         kind = getattr(torch, dtype)
-        examples.append(torch.ones(sizes, dtype=kind) if kind == torch.bool else torch.zeros(sizes, dtype=kind))
+        made.append(torch.ones(sizes, dtype=kind) if kind == torch.bool else torch.zeros(sizes, dtype=kind))
         dynamic.append({i: torch.export.Dim.AUTO for i, length in enumerate(shape) if isinstance(length, str)})
-    return examples, dynamic
+    return made, dynamic
 
 
 def filled(structure: Any, tensors: Sequence[Any]) -> Any:
@@ -156,9 +157,9 @@ def filled(structure: Any, tensors: Sequence[Any]) -> Any:
     if isinstance(structure, Mapping):
         return {key: filled(value, tensors) for key, value in structure.items()}
     if isinstance(structure, (list, tuple)):
-        filled = [filled(value, tensors) for value in structure]
+        parts = [filled(value, tensors) for value in structure]
         named = isinstance(structure, tuple) and hasattr(structure, "_fields")
-        return type(structure)(*filled) if named else type(structure)(filled)
+        return type(structure)(*parts) if named else type(structure)(parts)
     return structure
 
 
@@ -175,9 +176,7 @@ def _slots(structure: Any) -> Any:
 
     leaves = keras.tree.flatten(structure)
     numbers = iter(range(len(leaves)))
-    return keras.tree.pack_sequence_as(
-        structure, [None if leaf is None else Slot(next(numbers)) for leaf in leaves]
-    )
+    return keras.tree.pack_sequence_as(structure, [None if leaf is None else Slot(next(numbers)) for leaf in leaves])
 
 
 class _Recorder:
@@ -268,14 +267,17 @@ class _Recorder:
         made = _asked(layer, own, args, kwargs)
         leaves = [leaf for leaf in keras.tree.flatten(made) if leaf is not None]
         stack = "/".join([*self.stack, f"{index}#{self._count(index)}"])
-        self.kept.append(KeptCall(index, given, named, _slots(made), stack))
-        nodes = torch.onnx.ops.symbolic_multi_out(
-            KEPT,
-            tensors,
-            {"number": len(self.kept) - 1},
-            dtypes=[leaf.dtype for leaf in leaves],
-            shapes=[tuple(leaf.shape) for leaf in leaves],
-        )
+        self.kept.append(KeptCall(index, type(layer).__name__, given, named, _slots(made), stack))
+        nodes = [
+            torch.onnx.ops.symbolic(  # one for each result: a list of shapes cannot be saved
+                KEPT,
+                tensors,
+                {"number": len(self.kept) - 1, "output": i},
+                dtype=leaf.dtype,
+                shape=tuple(leaf.shape),
+            )
+            for i, leaf in enumerate(leaves)
+        ]
         return filled(_slots(made), nodes)
 
 
@@ -328,7 +330,7 @@ def _variables(layer: Any, program: Any) -> dict[str, int]:
     known = {storage(variable.value.detach()): i for i, variable in enumerate(getattr(layer, "variables", ()))}
     signature = program.graph_signature
     found: dict[str, int] = {}
-    for placeholder, path in signature.inputs_to_lifted_tensor_constants.items():
+    for path in signature.inputs_to_lifted_tensor_constants.values():
         place = known.get(storage(program.constants[path]))
         if place is not None:
             found[path] = place

@@ -109,7 +109,7 @@ def _travelling(layer: Any) -> dict[str, Any]:
         return {"function": layer}
     try:
         config = layer.get_config()
-    except Exception as error:  # noqa: BLE001  get_config is the user's, or Keras's refusal where there is none
+    except Exception as error:
         raise CannotOpen(
             f"{type(layer).__name__} has no get_config() that tells its arguments, so it cannot be made again in the "
             "process with Keras on torch that traces it. Write get_config, or convert with KERAS_BACKEND=torch"
@@ -134,7 +134,7 @@ def _pickled(job: dict[str, Any], layer: Any) -> bytes:
         cloudpickle.register_pickle_by_value(module)
     try:
         return bytes(cloudpickle.dumps(job))
-    except Exception as error:  # noqa: BLE001  whatever the user's class holds
+    except Exception as error:
         raise CannotOpen(f"its class or config cannot travel to the process that traces it: {error}") from error
     finally:
         for module in modules:

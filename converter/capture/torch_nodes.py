@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from converter import frameworks
+from converter.graph.graph import Place
 
 VIEWS = frozenset(
     {"view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as"}
@@ -32,6 +33,8 @@ class Where:
     path: str
     cls: str
     call: int
+    place: Place | None = None
+    """All that is known of it, where another walk has found the place."""
 
     @property
     def builtin(self) -> bool:

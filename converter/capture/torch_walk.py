@@ -24,15 +24,17 @@ def write(
     place: Place,
     weight: Weight | None = None,
     where: Callable[[Any], Where] = torch_nodes.where,
+    leaf: Callable[[Any, Sequence[Any]], Any] | None = None,
 ) -> list[ir.Value]:
     """Write an exported program into a graph, and return what it gives, in the order of `torch_nodes.outputs`.
 
     `given` are the values of its inputs, in the order of `torch_nodes.inputs`; `place` is the layer that is opened
     (Place("", "") for a whole model), `weight` makes the initializer of a weight from its name and tensor, `where` says
-    which module a node stands in. The graph may be one that another capture has begun.
+    which module a node stands in; `leaf` gives what a symbolic node gives, something that stayed
+    whole, from the node and its inputs. The graph may be one that another capture has begun.
     Raises Unsupported with every call that has no mapping.
     """
-    walk = _Walk(g, program, place, weight or _weight_of(g, place), where)
+    walk = _Walk(g, program, place, weight or _weight_of(g, place), where, leaf)
     for node, value in zip(torch_nodes.inputs(program), given, strict=True):
         walk.keep(node, value)
     walk.run()
@@ -52,7 +54,13 @@ def _weight_of(g: GraphBuilder, place: Place) -> Weight:
 
 class _Walk:
     def __init__(
-        self, g: GraphBuilder, program: Any, place: Place, weight: Weight, where: Callable[[Any], Where]
+        self,
+        g: GraphBuilder,
+        program: Any,
+        place: Place,
+        weight: Weight,
+        where: Callable[[Any], Where],
+        leaf: Callable[[Any, Sequence[Any]], Any] | None,
     ) -> None:
         self.g = g
         self.torch = TorchGraph(g)
@@ -60,6 +68,7 @@ class _Walk:
         self.place = place
         self.weight = weight
         self.where = where
+        self.leaf = leaf
         self.values: dict[str, Any] = {}
         self.weights = torch_nodes.weights(program)
         self.shared: dict[Any, Any] = {}
@@ -111,6 +120,8 @@ class _Walk:
     def _written(self, node: Any, name: str) -> Any:
         if torch_nodes.picks(node):
             return self._picked(node)
+        if self.leaf is not None and name.startswith("onnx_symbolic."):
+            return self.leaf(node, [self._value(v) for v in node.args[0]])
         row = TORCH_OPERATIONS.get(name) or torch_activations.activation(name)
         if row is None:
             raise Refusal("there is no mapping for this operation.", advice.of_torch(name))
@@ -127,6 +138,8 @@ class _Walk:
         return picked
 
     def _place(self, at: Where) -> Place:
+        if at.place is not None:
+            return at.place
         kept = "FrozenBatchNorm" in at.cls
         return replace(
             self.place,
@@ -137,6 +150,8 @@ class _Walk:
         )
 
     def _path(self, at: Where) -> str:
+        if at.place is not None:
+            return at.place.path
         return f"{self.place.path}/{at.path}" if self.place.path and at.path else at.path or self.place.path
 
     def keep(self, node: Any, made: Any) -> None:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from converter.graph.graph import LAYER, ROLE, SCOPE, TRAINABLE
-from converter.write.view import LOCAL, Item, items_of
+from converter.graph.graph import LAYER, LOCAL, ROLE, SCOPE, TRAINABLE
+from converter.write.view import Item, items_of
 
 INDEX = re.compile(r"(\d+)([a-z]?)(?=[_\-./ ])")
 SEPARATORS = "_-./ "
