@@ -24,8 +24,8 @@ class OpsRows:
     def activation(self, name: str) -> bool:
         return name in base.KERAS_ACTIVATIONS
 
-    def takes_mask(self, name: str) -> bool:
-        return base.takes_mask(name)
+    def takes(self, name: str, argument: str) -> bool:
+        return base.takes(name, argument)
 
     def refusal(self, kind: str, name: str, config: Mapping[str, Any], args: Sequence[Any]) -> tuple[str, str] | None:
         """(why, what to do); options that are not what Keras writes are left to Keras, which refuses them."""

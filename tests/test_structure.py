@@ -370,11 +370,3 @@ def test_refused(layer: Any) -> None:
     x = keras.Input((6, 5, 3), name="x")
     with pytest.raises(converter.errors.Unsupported):
         convert(keras.Model(x, layer()(x)))
-
-
-@pytest.mark.parametrize("name", ["Maximum", "Minimum"])
-def test_a_mask_that_changes_numbers_is_refused(name: str) -> None:
-    x = keras.Input((6, 3), name="x")
-    masked = L.Masking()(x)
-    with pytest.raises(converter.errors.Unsupported):
-        convert(keras.Model(x, getattr(L, name)()([masked, x])))

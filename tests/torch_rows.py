@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests import torch_rows_moves
+
 aten = torch.ops.aten
 Function = Callable[["Fn", Tensor], Tensor]
 SEQUENCE, IMAGE, VOLUME = (2, 4, 6), (2, 4, 6, 8), (2, 4, 5, 6, 8)
@@ -58,6 +60,7 @@ def plain(*names: str) -> dict[str, tuple[Function, tuple[int, ...]]]:
 
 
 ROWS: dict[str, tuple[Function, tuple[int, ...]]] = {
+    **torch_rows_moves.ROWS,
     **plain("celu", "elu", "exp", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "mish"),
     **plain("log_sigmoid", "relu", "relu6", "selu", "sigmoid", "silu", "softplus", "softshrink", "tanh"),
     **plain("alias", "clone", "contiguous", "detach", "lift_fresh_copy"),

@@ -2,171 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
-from converter import advice, masks
-from converter.capture import keras_dtypes, keras_masks, keras_nodes, keras_open, keras_open_model
+from converter import advice
+from converter.capture import keras_dtypes, keras_nodes, keras_open, keras_open_model
 from converter.capture.captured import Captured
-from converter.capture.keras_open_worker import Worker
+from converter.capture.keras_graph import KerasGraph
+from converter.capture.keras_masks import Masks
 from converter.errors import Item, Unsupported, UsageError
-from converter.graph.graph import GraphBuilder, Place, dims
-from converter.ops import base
-from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Perm, Refusal
-from converter.ops.shape import Transpose
-
-
-def to_numpy(variable: Any) -> np.ndarray:
-    """The numbers of a Keras variable or tensor; on the torch backend a view, for Keras's own way there copies."""
-    import keras
-
-    value = getattr(variable, "value", variable)
-    if keras.backend.backend() == "torch" and hasattr(value, "detach"):
-        plain = value.detach().cpu()
-        if str(plain.dtype) == "torch.bfloat16":
-            import ml_dtypes
-
-            half: np.ndarray = plain.float().numpy().astype(ml_dtypes.bfloat16)
-            return half
-        seen: np.ndarray = plain.numpy()
-        return seen
-    made: np.ndarray = np.asarray(keras.ops.convert_to_numpy(variable))
-    return made
-
-
-class KerasGraph(GraphBuilder):
-    """The builder that the capture functions of ops/ write with."""
-
-    def __init__(self, name: str, share: bool) -> None:
-        super().__init__(name)
-        self.to_numpy = to_numpy if share else lambda variable: np.array(to_numpy(variable))
-        self.layer: Any = None
-        self._owners: dict[int, Any] = {}
-        self.notes: list[Any] = []
-        self.roads: dict[str, str] = {}
-        """Layer -> the road that it took, where that is not a row of its own."""
-        self._worker: Worker | None = None
-
-    def __enter__(self) -> KerasGraph:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if self._worker is not None:
-            self._worker.__exit__(*error)
-
-    def worker(self) -> Worker:
-        """The process that traces what has no row, where Keras's backend here is not torch."""
-        self._worker = self._worker or Worker()
-        return self._worker
-
-    @contextlib.contextmanager
-    def whole(self) -> Iterator[None]:
-        """What is written inside plays no part for another layer."""
-        before, self._role = self._role, ""
-        try:
-            yield
-        finally:
-            self._role = before
-
-    @contextlib.contextmanager
-    def reading(self, layer: Any) -> Iterator[None]:
-        """What is written inside belongs to this layer."""
-        before, self.layer = self.layer, layer
-        try:
-            yield
-        finally:
-            self.layer = before
-
-    def note(self, text: str) -> None:
-        """Tell the user something about the layer at hand."""
-        self.notes.append((self.place.path, text))
-
-    def setting(self, name: str) -> Any:
-        """One of Keras's global settings, such as image_data_format, for the few layers that read them when called."""
-        import keras
-
-        return getattr(keras.config, name)()
-
-    def wrapped(self, layer: Any, *inputs: ir.Value) -> Any:
-        """Write the layer inside a wrapper."""
-        return self._inner(layer, inputs)
-
-    def _inner(self, layer: Any, inputs: tuple[ir.Value, ...], role: str = "") -> Any:
-        """A layer inside another one; a refusal names it."""
-        try:
-            return capture_layer(self, layer, inputs, {}, role)
-        except Refusal as refusal:
-            refusal.inside = f"{type(layer).__name__}/{refusal.inside}".rstrip("/")
-            raise
-
-    def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value:
-        """The initializer of a Keras variable of the layer at hand, transposed by `axes`.
-
-        Refusal where another layer has the same variable: its module would have a copy, and train it apart.
-        """
-        owner = self._owners.setdefault(id(variable), self.layer)
-        if owner is not self.layer:
-            raise Refusal(
-                f"it shares its {variable.name} with {owner.name!r}; in PyTorch each would have its own and train it.",
-                "Call one layer twice.",
-            )
-        return self.weight(
-            variable, axes, path=f"{self.place.path}/{variable.name}", trainable=bool(variable.trainable)
-        )
-
-    def array(self, variable: Any) -> np.ndarray:
-        """The numbers of a Keras variable or tensor."""
-        return np.asarray(self.to_numpy(variable))
-
-    def activate(self, activation: Any, x: ir.Value, own: bool = False) -> ir.Value:
-        """Write an activation argument: a function of keras.activations, or a layer; `own`: it is the layer itself."""
-        import keras
-
-        if activation is None:
-            return x
-        if isinstance(activation, keras.Layer):
-            made: ir.Value = self._inner(activation, (x,), "" if own else "activation")
-            return made
-        name = getattr(activation, "__name__", str(activation))
-        if activation is keras.activations.linear:
-            return x
-        written = KERAS_ACTIVATIONS.get(name)
-        builtin = str(getattr(activation, "__module__", "")).split(".")[0] in ("keras", "converter")
-        if not builtin and callable(activation):
-            return self._opened_activation(activation, x)
-        if written is None or not builtin:
-            raise Refusal(f"the activation {name!r} has no mapping.", advice.of(name))
-        with self.role("" if own else "activation"):
-            result: ir.Value = written(self, x)
-        return result
-
-    def _opened_activation(self, activation: Any, x: ir.Value) -> ir.Value:
-        """The user's own function, opened."""
-        with self.role("activation"):
-            made, _ = keras_open.write(self, activation, (x,), {}, capture_layer, scoped=False)
-        if len(made) != 1:
-            raise Refusal(f"the activation gives {len(made)} tensors.")
-        self.roads[f"{self.place.path}/{getattr(activation, '__name__', 'activation')}"] = "opened"
-        return made[0]
-
-    def first(self, layer: Any, x: ir.Value) -> ir.Value:
-        """The input of a spatial layer with the channel axis second, whatever the layer's data_format."""
-        rank = len(self.shape(x))
-        if rank < 3 or getattr(layer, "data_format", "channels_last") == "channels_first":
-            return x
-        return self.op(Transpose(perm=base.channels_first(rank)), x, role="spatial")
-
-    def last(self, layer: Any, y: ir.Value) -> ir.Value:
-        """The output of a spatial layer back in the layer's own data_format."""
-        rank = len(self.shape(y))
-        if rank < 3 or getattr(layer, "data_format", "channels_last") == "channels_first":
-            return y
-        return self.op(Transpose(perm=base.channels_last(rank)), y, role="spatial")
+from converter.graph.graph import Place, dims
+from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Refusal
 
 
 def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = None) -> Captured:
@@ -182,8 +31,8 @@ def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = No
             f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built "
             "Functional or Sequential model; call it once on an input, or give its input shape."
         )
-    with KerasGraph(model.name, share) as g:
-        return _walked(g, graph) if graph is not None else keras_open_model.capture(g, model, examples, capture_layer)
+    with KerasGraph(model.name, share, capture_layer) as g:
+        return _walked(g, graph) if graph is not None else keras_open_model.capture(g, model, examples)
 
 
 def _walked(g: KerasGraph, graph: Any) -> Captured:
@@ -193,7 +42,6 @@ def _walked(g: KerasGraph, graph: Any) -> Captured:
         lengths = [d if d is not None else f"{name}_{i}" if i else "N" for i, d in enumerate(tensor.shape)]
         walk.values[id(tensor)] = g.input(name, lengths, keras_dtypes.of(_plain(tensor.dtype)))
     walk.run(graph, "", "")
-    walk.items = keras_masks.causes(graph, walk.items)
     if walk.items:
         raise Unsupported(walk.items)
     flat = keras_nodes.flat(graph._outputs)
@@ -214,6 +62,7 @@ class _Walk:
     def __init__(self, g: KerasGraph) -> None:
         self.g = g
         self.values: dict[int, ir.Value] = {}
+        self.masks = Masks(g)
         self.items: list[Item] = []
         self.notes: list[Any] = []
         self.calls: dict[str, int] = {}
@@ -231,19 +80,34 @@ class _Walk:
     def _nested(self, step: keras_nodes.Step, inner: Any, path: str, scope: str) -> None:
         kwargs = {k: v for k, v in step.kwargs.items() if k != "mask"}
         given = [t for t in keras_nodes.flat((step.args, kwargs)) if keras_nodes.is_tensor(t)]
-        saved = {id(t): self.values.get(id(t)) for t in keras_nodes.flat(inner._inputs)}
-        for tensor, argument in zip(keras_nodes.flat(inner._inputs), given, strict=True):
+        starts, ends = keras_nodes.flat(inner._inputs), keras_nodes.flat(inner._outputs)
+        saved = {id(t): self.values.get(id(t)) for t in starts}
+        kept = self.masks.kept([*starts, *ends])
+        explicit = keras_nodes.flat(step.kwargs["mask"]) if step.kwargs.get("mask") is not None else []
+        before = [self._mask(t, explicit[i] if i < len(explicit) else None) for i, t in enumerate(given)]
+        for tensor, argument, mask in zip(starts, given, before, strict=True):
             with self.g.at(Place(path, type(step.operation).__name__, scope=scope)):
                 cast = keras_dtypes.cast(self.g, self.values[id(argument)], keras_dtypes.of(_plain(tensor.dtype)))
             self.values[id(tensor)] = cast
+            self.masks.put(tensor, mask)
         call = self._call(path)
         self.run(inner, f"{path}/", f"{scope}{step.operation.name}#{call}/")
-        results = [self.values[id(t)] for t in keras_nodes.flat(inner._outputs)]
+        results = [(self.values[id(t)], self.masks.kept([t])[id(t)]) for t in ends]
         for key, value in saved.items():
             if value is not None:
                 self.values[key] = value
-        for tensor, value in zip(step.outputs, results, strict=True):
+        self.masks.restore(kept)
+        for i, (tensor, (value, own)) in enumerate(zip(step.outputs, results, strict=True)):
             self.values[id(tensor)] = value
+            handed = before[i] if i < len(before) and step.operation.supports_masking else None
+            self.masks.put(tensor, _first_of(own, handed))
+
+    def _mask(self, tensor: Any, explicit: Any) -> Callable[[], ir.Value | None]:
+        """The mask beside a tensor that is handed to a nested model, or the one that is given with it."""
+        if explicit is not None:
+            value = self._value(explicit)
+            return lambda: value
+        return self.masks.kept([tensor])[id(tensor)] or (lambda: None)
 
     def _call(self, path: str) -> int:
         call = self.calls.get(path, 0)
@@ -262,7 +126,8 @@ class _Walk:
         try:
             with self.g.at(place):
                 if is_layer:
-                    result = capture_layer(self.g, operation, args, kwargs)
+                    kwargs = {**kwargs, **self.masks.arguments(step)}
+                    result = capture_layer(self.g, operation, args, kwargs, masks=self.masks.beside(step))
                 else:
                     result = self._operation(operation, cls, step, args, kwargs)
         except Unsupported as error:  # what an opened layer does without a row
@@ -272,9 +137,11 @@ class _Walk:
             where, what = f"{path}/{refusal.inside}".rstrip("/"), refusal.inside.rsplit("/", 1)[-1] or cls
             if not any((item.where, item.why) == (where, refusal.why) for item in self.items):
                 self.items.append(Item(where, what, refusal.why, refusal.todo))
-            result = [self._unknown(t) for t in step.outputs]
-        for tensor, value in zip(step.outputs, result if isinstance(result, list) else [result], strict=True):
+            result, is_layer = [self._unknown(t) for t in step.outputs], False
+        for tensor, value in zip(step.outputs, keras_nodes.flat(result), strict=True):
             self.values[id(tensor)] = value
+        if is_layer:
+            self.masks.follow(step, place, self._value)
 
     def _operation(self, operation: Any, cls: str, step: keras_nodes.Step, args: Any, kwargs: Any) -> Any:
         import keras
@@ -288,7 +155,7 @@ class _Walk:
                 lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x, (args, kwargs)
             )
         result = capture_operation(self.g, operation, args, kwargs)
-        for value, tensor in zip(result if isinstance(result, list) else [result], step.outputs, strict=True):
+        for value, tensor in zip(keras_nodes.flat(result), step.outputs, strict=True):
             if not keras_dtypes.alike(value, tensor):
                 raise Refusal(f"Keras gives {tensor.dtype} here, and {value.dtype} would come of it.", "Cast before.")
         return result
@@ -302,14 +169,24 @@ class _Walk:
         return ir.Value(name=tensor.name, shape=ir.Shape(list(tensor.shape)), type=ir.TensorType(dtype))
 
 
-def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any], role: str = "") -> Any:
-    """Write one layer by the row of its class, or opened where it is of the user's own; Refusal where neither goes."""
+def capture_layer(
+    g: KerasGraph,
+    layer: Any,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    role: str = "",
+    masks: Sequence[ir.Value | None] = (),
+) -> Any:
+    """Write one layer by the row of its class, or opened where it is of the user's own; Refusal where neither goes.
+
+    `masks`: what lies beside the tensors of the first argument, for a row that takes `masks`.
+    """
     if keras_open.opens(layer):
         if kwargs.get("training") is True:
             raise Refusal(advice.TRAINING, advice.NO_TRAINING)
         g.roads[g.place.path] = "opened"
         with g.reading(layer):
-            made, _ = keras_open.write(g, layer, args, kwargs, capture_layer)
+            made, _ = keras_open.write(g, layer, args, kwargs)
         return made if len(made) != 1 else made[0]
     row = _row(KERAS_LAYERS, layer)
     if kwargs.get("training") is True and not _augments(layer):
@@ -320,7 +197,9 @@ def capture_layer(g: KerasGraph, layer: Any, args: tuple[Any, ...], kwargs: Mapp
     _vetted("layer", layer, given)
     with g.role(role), g.reading(layer):
         cast = keras_dtypes.inputs(g, layer, given)
-        named = dict(zip(named, keras_dtypes.floats(g, layer, list(named.values())), strict=True))
+        named = {name: keras_dtypes.floats(g, layer, value) for name, value in named.items()}
+        if masks:
+            named["masks"] = list(masks)
         return keras_dtypes.output(g, layer, given[0] if given else None, row(g, layer, *cast, **named))
 
 
@@ -339,8 +218,6 @@ def _arguments(
     for name, value in bound.items():
         if name in (first, "training") or value is None or value is parameters[name].default:
             continue
-        if masks.is_mask(name) and name not in taken and type(layer).__name__ not in masks.USES:
-            continue  # the layer hands it on and answers the same without it
         if name not in taken:
             shown = "a tensor" if isinstance(value, ir.Value) else repr(value)[:60]
             raise Refusal(f"it is called with {name}={shown}, which has no mapping.")
@@ -390,6 +267,15 @@ def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..
         known = "" if row is None else f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)"
         raise Refusal(f"there is no mapping for this class{known}.", advice.of(cls.__name__) if row is None else "")
     return row
+
+
+def _first_of(*masks: Callable[[], ir.Value | None] | None) -> Callable[[], ir.Value | None]:
+    """The first of some masks that there is."""
+
+    def mask() -> ir.Value | None:
+        return next((found for m in masks if m is not None and (found := m()) is not None), None)
+
+    return mask
 
 
 def _plain(dtype: Any) -> str:

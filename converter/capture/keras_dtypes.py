@@ -76,16 +76,18 @@ def _input(g: Builder, layer: Any, x: ir.Value) -> ir.Value:
     return cast(g, x, _holding(dtype) if cls in THROUGH_FLOATS else computing(layer))
 
 
-def floats(g: Builder, layer: Any, values: Sequence[Any]) -> list[Any]:
-    """Arguments beside the first, a mask for instance: Keras casts floats alone."""
-    return [
-        cast(g, x, computing(layer)) if isinstance(x, ir.Value) and x.dtype and x.dtype.is_floating_point() else x
-        for x in values
-    ]
+def floats(g: Builder, layer: Any, value: Any) -> Any:
+    """An argument beside the first, a mask or states for instance, in its structure: Keras casts floats alone."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(floats(g, layer, part) for part in value)
+    known = isinstance(value, ir.Value) and value.dtype is not None and value.dtype.is_floating_point()
+    return cast(g, value, computing(layer)) if known else value
 
 
 def output(g: Builder, layer: Any, given: Any, result: Any) -> Any:
     """What the row gave, in the dtype that Keras gives back for the layer's first argument."""
+    if isinstance(result, (list, tuple)):
+        return [output(g, layer, given, part) for part in result]
     if not isinstance(given, ir.Value) or given.dtype is None or not isinstance(result, ir.Value):
         return result
     cls = type(layer).__name__

@@ -66,7 +66,6 @@ def write(
     layer: Any,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
-    capture_layer: Callable[..., Any],
     *,
     scoped: bool = True,
 ) -> tuple[list[ir.Value], Any]:
@@ -83,7 +82,7 @@ def write(
     for _ in range(MOST_RETRIES):
         try:
             found = traced(g, layer, slotted, specs, opened)
-            return _Writing(g, layer, found, given, capture_layer, scoped).run(), found.outputs
+            return _Writing(g, layer, found, given, scoped).run(), found.outputs
         except CannotOpen as error:
             raise Refusal(f"{error}.", TODO) from error
         except Kept as kept:  # a layer inside whose row does not take its options is opened as well
@@ -137,14 +136,11 @@ class _Inner:
 
 
 class _Writing:
-    def __init__(
-        self, g: Any, layer: Any, traced: Traced, given: list[ir.Value], capture_layer: Callable[..., Any], scoped: bool
-    ) -> None:
+    def __init__(self, g: Any, layer: Any, traced: Traced, given: list[ir.Value], scoped: bool) -> None:
         self.g = g
         self.root: Place = g.place
         self.traced = traced
         self.given = given
-        self.capture_layer = capture_layer
         self.scoped = scoped
         self.layers = _inner(layer)
         self.variables = list(getattr(layer, "variables", ()))
@@ -212,7 +208,7 @@ class _Writing:
         layer = self.layers[call.layer].layer
         try:
             with self.g.at(self._place(call.stack, own=True)), self.g.whole():
-                made = self.capture_layer(self.g, layer, tuple(args), kwargs)
+                made = self.g.write_layer(self.g, layer, tuple(args), kwargs)
         except Refusal as refusal:
             raise Kept(call.layer, refusal) from refusal
         self.results[number] = [leaf for leaf in keras.tree.flatten(made) if leaf is not None]

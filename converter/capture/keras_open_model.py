@@ -14,7 +14,7 @@ from converter.graph.graph import Place
 from converter.ops.base import Refusal
 
 
-def capture(g: Any, model: Any, examples: Sequence[Any] | None, capture_layer: Callable[..., Any]) -> Captured:
+def capture(g: Any, model: Any, examples: Sequence[Any] | None) -> Captured:
     """The whole model, written into `g`, a KerasGraph.
 
     UsageError where nothing tells what it takes, Unsupported where it cannot be opened.
@@ -26,7 +26,7 @@ def capture(g: Any, model: Any, examples: Sequence[Any] | None, capture_layer: C
         values = [g.input(name, lengths, keras_dtypes.of(dtype)) for name, (lengths, dtype) in zip(names, specs)]
         given, named = filled((args, kwargs), values)
         with g.at(Place("", type(model).__name__, trainable=bool(model.trainable), local="")), g.reading(model):
-            made, outputs = keras_open.write(g, model, given, named, capture_layer, scoped=False)
+            made, outputs = keras_open.write(g, model, given, named, scoped=False)
     except Refusal as refusal:
         raise Unsupported([Item(model.name, type(model).__name__, refusal.why, refusal.todo)]) from refusal
     g.graph.outputs.extend(made)

@@ -11,7 +11,7 @@ from typing import Any
 
 from converter import advice
 from converter.errors import BadInput, Unsupported
-from converter.files import mask_calls, repairs, repairs_keras1, tf_ops
+from converter.files import repairs, repairs_keras1, tf_ops
 from converter.files.keras_dialects import HARD_SIGMOID_V2
 from converter.files.nodes import Calls, arguments, is_leaf, parse_calls, references, rename_leaves, write_calls
 from converter.files.repairs import Layer, Reading
@@ -37,8 +37,6 @@ class ConfigTree:
         layer = self._shape_of_layer(config, "the model")
         name = layer["config"].get("name") if isinstance(layer["config"], dict) else None
         result = self._layer(layer, str(name or "model"), "", "", 0, top=True)
-        if result["class_name"] in CONTAINERS and isinstance(result["config"].get("layers"), list):
-            self.reading.items[:] = mask_calls.causes(result, self.reading, self.vetting.rows)
         if self.reading.items:
             raise Unsupported(self.reading.items)
         return result

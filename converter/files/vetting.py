@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from converter import advice, masks
+from converter import advice
 from converter.errors import BadInput
 from converter.files.keras_dialects import HARD_SIGMOID_V2
 from converter.files.repairs import Reading
@@ -52,7 +52,7 @@ class Rows(Protocol):
     def layer(self, name: str) -> bool: ...
     def operation(self, name: str) -> bool: ...
     def activation(self, name: str) -> bool: ...
-    def takes_mask(self, name: str) -> bool: ...
+    def takes(self, name: str, argument: str) -> bool: ...
     def refusal(self, kind: str, name: str, config: Mapping[str, Any], args: Sequence[Any]) -> tuple[str, str] | None:
         """(why, what to do) for a 'layer' or an 'operation' that cannot be converted with these options."""
 
@@ -134,8 +134,7 @@ class Vetting:
             if kind == "layer" and call.get("training") is True and not _augments(name):
                 self.reading.refuse(where, name, advice.TRAINING, advice.NO_TRAINING)
             for key in call.get("tensors", ()):
-                taken = masks.is_mask(key) and (self.rows.takes_mask(name) or name not in masks.USES)
-                if kind == "layer" and not taken:
+                if kind == "layer" and not self.rows.takes(name, key):
                     why = f"it is called with {key}=a tensor, which has no mapping."
                     self.reading.refuse(where, name, why)
             args = call.get("args", ())
@@ -231,7 +230,7 @@ class ByName:
     def activation(self, name: str) -> bool:
         return True
 
-    def takes_mask(self, name: str) -> bool:
+    def takes(self, name: str, argument: str) -> bool:
         return True
 
     def refusal(self, kind: str, name: str, config: Mapping[str, Any], args: Sequence[Any]) -> tuple[str, str] | None:

@@ -11,27 +11,18 @@ from converter.graph.graph import GraphBuilder, origin
 def duplicate(g: GraphBuilder) -> GraphBuilder:
     """A builder over copies of every value and node; what is changed in one does not show in the other."""
     made = GraphBuilder(g.graph.name or "model")
-    values: dict[int, ir.Value] = {}
+    made.graph = g.graph.clone()
+    values = {v.name: v for v in made.graph.initializers.values()}
 
     def of(value: ir.Value) -> ir.Value:
-        if id(value) not in values:
+        """The copy of a constant that the builder knows; of one that the graph has dropped, a fresh one."""
+        if value.name not in values:
             copy = ir.Value(name=value.name, shape=value.shape, type=value.type, const_value=value.const_value)
             copy.meta.update(value.meta)
             copy.metadata_props.update(value.metadata_props)
-            values[id(value)] = copy
-        return values[id(value)]
+            values[value.name] = copy
+        return values[value.name]
 
-    made.graph.inputs.extend(of(value) for value in g.graph.inputs)
-    for value in g.graph.initializers.values():
-        made.graph.register_initializer(of(value))
-    for node in g.graph:
-        inputs = [None if value is None else of(value) for value in node.inputs]
-        outputs = [of(value) for value in node.outputs]
-        attributes = list(node.attributes.values())
-        copy = ir.Node(node.domain, node.op_type, inputs, attributes, outputs=outputs, name=node.name)
-        copy.metadata_props.update(node.metadata_props)
-        made.graph.append(copy)
-    made.graph.outputs.extend(of(value) for value in g.graph.outputs)
     made.to_numpy, made.sources, made.output_names = g.to_numpy, g.sources, list(g.output_names)
     made.adopt(g, of)
     return made

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops import base
-from converter.ops.base import Dims, Op, Perm
+from converter.graph.nested import captured, subgraphs
+from converter.graph.origins import Origin as Origin
+from converter.graph.origins import origin as origin
+from converter.graph.origins import taken
+from converter.ops import base, schema
+from converter.ops.base import Dims, Op, Perm, Type
 
 LAYER = "kconvert.layer"
 CLASS = "kconvert.class"
@@ -25,65 +29,9 @@ TRAINABLE = "kconvert.trainable"
 WEIGHT = "kconvert.weight"
 FACT = "kconvert.fact."
 EXACT = base.EXACT
-PART = 1 << 23
-"""Bytes of a large array that are moved at a time."""
 
-
-Step = tuple[Any, ...]
-"""('T', perm), ('R', shape) or ('O', axis, order, why): one transposition, reshape or reordering."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where an initializer's numbers come from: the source's own name of the weight, and every step since then."""
-
-    path: str
-    trainable: bool
-    steps: tuple[Step, ...] = ()
-
-    def then(self, *step: Any) -> Origin:
-        """The same weight, one step further."""
-        if step[0] == "T" and self.steps and self.steps[-1][0] == "T":
-            both = tuple(self.steps[-1][1][p] for p in step[1])
-            return replace(self, steps=(*self.steps[:-1], ("T", both)))
-        return replace(self, steps=(*self.steps, step))
-
-    @property
-    def axes(self) -> Perm | None:
-        """The transposition that comes first; None where the axes stay."""
-        first = self.steps[0] if self.steps else ("",)
-        return first[1] if first[0] == "T" and first[1] != tuple(range(len(first[1]))) else None
-
-    @property
-    def transform(self) -> str:
-        """What comes after the first transposition, in words."""
-        rest = self.steps[1:] if self.steps and self.steps[0][0] == "T" else self.steps
-        words = {"T": "transposed {}", "R": "reshaped to {}", "O": "{2} (axis {0})"}
-        return "; ".join(words[kind].format(*args) for kind, *args in rest)
-
-    def undo(self, data: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The source's own array, of this shape, from the array that `replay` makes of it."""
-        if not self.steps:
-            return data
-        if all(kind == "T" for kind, *_ in self.steps):
-            for _, perm in reversed(self.steps):
-                data = data.transpose(base.inverse(perm))
-            return data
-        made = np.empty(data.size, data.dtype)
-        made[self.replay(np.arange(data.size).reshape(shape)).ravel()] = data.ravel()
-        return made.reshape(shape)
-
-    def replay(self, data: np.ndarray) -> np.ndarray:
-        """The steps, on the source's own array."""
-        for kind, *args in self.steps:
-            if kind == "T":
-                data = data.transpose(args[0])
-            elif kind == "R":
-                data = data.reshape(args[0])
-            else:
-                data = taken(data, np.asarray(args[1]), args[0])
-        return data
-
+Symbols = tuple[int | str | None, ...]
+"""Lengths; a string names one that is known at run time only, None is one without a name."""
 
 @dataclass(frozen=True)
 class Place:
@@ -103,11 +51,6 @@ class Place:
     """The layer's name inside its scope, where it differs from its own; '' for what the scope's own layer does."""
 
 
-def origin(value: ir.Value) -> Origin | None:
-    """Where the numbers of an initializer come from; None for what is no weight of the source."""
-    return value.meta.get("origin")
-
-
 def array(value: ir.Value | None) -> np.ndarray | None:
     """The constant that a value holds, None where it is computed."""
     if value is None or value.const_value is None:
@@ -122,20 +65,16 @@ def dims(value: ir.Value) -> Dims:
     return tuple(d if isinstance(d, int) else None for d in value.shape.dims)
 
 
+def symbols(value: ir.Value) -> Symbols:
+    """The value's shape with the names of lengths that are known at run time only; None for one without a name."""
+    if value.shape is None:
+        raise ValueError(f"the value {value.name!r} has no shape")
+    return tuple(d if isinstance(d, int) else d.value for d in value.shape.dims)
+
+
 def ir_shape(shape: Sequence[int | str | None]) -> ir.Shape:
     """A shape for onnx-ir; a string names a length that is known at run time only."""
     return ir.Shape([ir.SymbolicDim(d) if d is None or isinstance(d, str) else d for d in shape])
-
-
-def taken(data: np.ndarray, order: np.ndarray, axis: int) -> np.ndarray:
-    """`data.take(order, axis)` in C order; a large array by parts, for numpy would copy a transposed one first."""
-    if data.nbytes < PART or data.ndim != 2 or axis % 2 != 1:
-        return data.take(order, axis)
-    made = np.empty((data.shape[0], len(order)), data.dtype)
-    rows = max(1, PART // max(1, data[:1].nbytes))
-    for start in range(0, len(data), rows):
-        made[start : start + rows] = data[start : start + rows][:, order]
-    return made
 
 
 class GraphBuilder:
@@ -194,6 +133,9 @@ class GraphBuilder:
 
     def shape(self, value: ir.Value) -> Dims:
         return dims(value)
+
+    def symbols(self, value: ir.Value) -> Symbols:
+        return symbols(value)
 
     def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value:
         """An initializer that is no weight of the source; `like` gives a float its dtype."""
@@ -265,8 +207,13 @@ class GraphBuilder:
         return value
 
     def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> ir.Value:
-        """Write one node and return its output."""
-        return self.insert(op, inputs, self.place, role or self._role, facts)
+        """Write one node and return its output; a tuple of them where it has several (see `several`)."""
+        made = self.several(op, *inputs, role=role, **facts)
+        return made[0] if len(made) == 1 else made  # type: ignore[return-value]
+
+    def several(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> tuple[ir.Value, ...]:
+        """Write one node and return all its outputs."""
+        return tuple(self.node(op, inputs, self.place, role or self._role, facts).outputs)
 
     def insert(
         self,
@@ -277,22 +224,35 @@ class GraphBuilder:
         facts: dict[str, str] | None = None,
         before: ir.Node | None = None,
     ) -> ir.Value:
-        """Write one node for a layer, at the end of the graph or before another node."""
+        """Write one node of one output for a layer, at the end of the graph or before another node."""
+        (made,) = self.node(op, inputs, place, role, facts, before).outputs
+        return made
+
+    def node(
+        self,
+        op: Op,
+        inputs: Sequence[ir.Value | None],
+        place: Place,
+        role: str = "",
+        facts: dict[str, str] | None = None,
+        before: ir.Node | None = None,
+        count: int = 0,
+    ) -> ir.Node:
+        """Write one node for a layer, at the end of the graph or before another node.
+
+        `count` is how many outputs it has; 0 for those that the op always has. Raises ValueError where ONNX refuses
+        the inputs.
+        """
         given = list(inputs)
-        attributes: list[ir.Attr] = []
-        for name, spec in base.fields(type(op)).items():
-            content = getattr(op, name)
-            if content is None:
-                continue
-            index = spec.metadata.get("operand")
-            if index is None:
-                attributes.append(_attribute(name, content))
-                continue
+        for index, content in base.operands_of(op).items():
             given.extend([None] * (index + 1 - len(given)))
-            given[index] = self._operand(content, given[0], spec.metadata["dtype"])
-        data = [v for v in inputs if v is not None]
+            given[index] = self._operand(content, given[0], base.kind_of(type(op), index))
+        while given and given[-1] is None:
+            given.pop()
+        attributes = base.attributes(op)
+        made = self._types(op, given, attributes, count)
         stem = self.name(place.path or op.__class__.__name__)
-        node = ir.Node(op.domain, type(op).__name__, given, attributes, num_outputs=1, name=stem)
+        node = ir.Node(op.domain, type(op).__name__, given, attributes, num_outputs=len(made), name=stem)
         node.metadata_props.update({LAYER: place.path, CLASS: place.cls, CALL: str(place.call)})
         node.metadata_props[SCOPE] = place.scope
         if place.local is not None:
@@ -301,16 +261,31 @@ class GraphBuilder:
         if role:
             node.metadata_props[ROLE] = role
         node.metadata_props.update({FACT + k: v for k, v in (facts or {}).items()})
-        out = node.outputs[0]
-        out.name = stem if stem not in self.graph.initializers else self.name(stem)
-        out.shape = ir_shape(op.shape(*[dims(v) for v in data]))
-        types = [v.dtype for v in data if v.dtype is not None]
-        out.type = ir.TensorType(op.dtype(*types))
+        for i, (out, (shape, dtype)) in enumerate(zip(node.outputs, made, strict=True)):
+            out.name = self.name(f"{stem}/output_{i}") if i else stem
+            out.shape, out.type = ir_shape(shape), ir.TensorType(dtype)
         if before is None:
             self.graph.append(node)
         else:
             self.graph.insert_before(before, node)
-        return out
+        return node
+
+    def _types(
+        self, op: Op, given: Sequence[ir.Value | None], attributes: Sequence[ir.Attr], count: int
+    ) -> list[tuple[Symbols, ir.DataType]]:
+        """The outputs' lengths, with the names of those that are known at run time only, and element types."""
+        if base.says_outputs(type(op)):
+            return _by_hand(op, given)
+        outer = {v.name or "": schema.given(v) for v in captured(attributes)}
+        inputs = [None if v is None else schema.given(v) for v in given]
+        found = schema.infer(type(op).__name__, attributes, inputs, count or op.count(), outer)
+        return [(each.shape, ir.DataType(each.dtype)) for each in found]
+
+    def nested(self, name: str) -> GraphBuilder:
+        """A builder for a graph that is to be an attribute (a loop's body, a branch); it may read this one's values."""
+        made = GraphBuilder(name)
+        made.place, made.to_numpy, made._role, made._names = self.place, self.to_numpy, self._role, self._names
+        return made
 
     def _operand(self, content: Any, like: ir.Value | None, dtype: str) -> ir.Value:
         made = exact = np.asarray(content)
@@ -333,13 +308,40 @@ class GraphBuilder:
         return value
 
     def remove_unused(self) -> None:
-        """Drop nodes that no output depends on, and initializers that no node reads."""
+        """Drop nodes of which no output is read, and initializers that no node reads."""
         for node in reversed(list(self.graph)):
             if all(not out.uses() and not out.is_graph_output() for out in node.outputs):
-                self.graph.remove(node, safe=True)
+                self.remove(node)
         for name, value in list(self.graph.initializers.items()):
             if not value.uses() and not value.is_graph_output():
                 self.graph.initializers.pop(name)
+
+    def remove(self, node: ir.Node) -> None:
+        """Drop a node whose outputs nobody reads; what graphs among its attributes read is read by them no longer."""
+        for graph in subgraphs(node.attributes.values()):
+            for inner in graph.all_nodes():
+                for index in range(len(inner.inputs)):
+                    inner.replace_input_with(index, None)
+        self.graph.remove(node, safe=True)
+
+
+def _by_hand(op: Op, given: Sequence[ir.Value | None]) -> list[tuple[Symbols, ir.DataType]]:
+    """What `Op.outputs` says; a length that it does not know is named where it follows from the inputs' names."""
+    types = [None if v is None else Type(dims(v), v.dtype or ir.DataType.FLOAT) for v in given]
+    made = op.outputs(*types)
+    named: Any = [None if v is None or v.shape is None else Type(v.shape.dims, v.dtype) for v in given]  # type: ignore[arg-type]
+    try:
+        again: Any = op.outputs(*named)
+    except (TypeError, ValueError, LookupError, ArithmeticError):  # what it computes is not for names
+        again = made
+    return [
+        (tuple(_named(d, e) for d, e in zip(one.shape, other.shape, strict=True)), one.dtype)
+        for one, other in zip(made, again, strict=True)
+    ]
+
+
+def _named(length: int | None, again: Any) -> int | str | None:
+    return length if length is not None or not isinstance(again, ir.SymbolicDim) else again.value
 
 
 def place_of(node: ir.Node) -> Place:
@@ -363,24 +365,5 @@ def facts_of(node: ir.Node) -> dict[str, str]:
 
 def restate(node: ir.Node, op: Op) -> None:
     """Give a node the attributes of another instance of its op; its inputs and its output's shape stay."""
-    for name, spec in base.fields(type(op)).items():
-        content = getattr(op, name)
-        if content is not None and "operand" not in spec.metadata:
-            node.attributes[name] = _attribute(name, content)
-
-
-def _attribute(name: str, content: Any) -> ir.Attr:
-    if isinstance(content, bool):
-        return ir.AttrInt64(name, int(content))
-    if isinstance(content, int):
-        return ir.AttrInt64(name, content)
-    if isinstance(content, float):
-        return ir.AttrFloat32(name, content)
-    if isinstance(content, str):
-        return ir.AttrString(name, content)
-    items = list(content)
-    if items and all(isinstance(i, float) for i in items):
-        return ir.AttrFloat32s(name, items)
-    if items and all(isinstance(i, str) for i in items):
-        return ir.AttrStrings(name, items)
-    return ir.AttrInt64s(name, [int(i) for i in items])
+    for attribute in base.attributes(op):
+        node.attributes[attribute.name] = attribute

@@ -311,14 +311,16 @@ def _aligned(g: GraphBuilder, value: ir.Value, perm: Perm) -> ir.Value:
 
 
 def _rewrite(g: GraphBuilder, node: ir.Node, op: Op, inputs: list[ir.Value | None], out_perm: Perm) -> None:
-    """Put `op` on `inputs` in the place of a node, and its output's way back behind it."""
+    """Put `op` on `inputs` in the place of a node, and the way back behind each of its outputs."""
     kept = _data_inputs(op, inputs)
     place, role = place_of(node), node.metadata_props.get("kconvert.role", "")
-    made = g.insert(op, kept, place, role, facts_of(node), before=node)
-    if out_perm != tuple(range(len(out_perm))):
-        made = g.insert(Transpose(perm=base.inverse(out_perm)), [made], place, "spatial", before=node)
-    _replace(g, node.outputs[0], made)
-    g.graph.remove(node, safe=True)
+    made = g.node(op, kept, place, role, facts_of(node), node, len(node.outputs))
+    for old, new in zip(node.outputs, made.outputs, strict=True):
+        if out_perm != tuple(range(len(out_perm))):
+            back = Transpose(perm=base.inverse(out_perm))
+            new = g.insert(back, [new], place, "spatial", before=node) if old.uses() or old.is_graph_output() else new
+        _replace(g, old, new)
+    g.remove(node)
 
 
 def _data_inputs(op: Op, inputs: list[ir.Value | None]) -> list[ir.Value | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,34 +20,14 @@ LIMIT = 2**31 - 2**20
 def onnx_model(g: GraphBuilder) -> ir.Model:
     """A model that shares its weights' memory with the graph; nodes, values and functions are its own."""
     values: dict[int, ir.Value] = {}
-    functions: dict[tuple[str, str, str], ir.Function] = {}
+    functions: Functions = {}
 
     def value_of(value: ir.Value) -> ir.Value:
         if id(value) not in values:
             values[id(value)] = _copy(value)
         return values[id(value)]
 
-    nodes: list[ir.Node] = []
-    for node in g.graph:
-        inputs = [None if v is None else value_of(v) for v in node.inputs]
-        outputs = [value_of(out) for out in node.outputs]
-        back: list[ir.Node] = []
-        if is_last(node):
-            inputs, outputs, back = _channels_first(node, inputs, outputs, nodes)
-        overload = ""
-        if node.domain == base.DOMAIN:
-            overload, inputs = _function(node, inputs, functions)
-        copy = ir.Node(
-            node.domain,
-            node.op_type,
-            inputs,
-            list(node.attributes.values()),
-            overload=overload,
-            outputs=outputs,
-            name=node.name,
-            metadata_props=dict(node.metadata_props),
-        )
-        nodes += [copy, *back]
+    nodes = _nodes(g.graph, value_of, functions)
     inputs_ = [value_of(v) for v in g.graph.inputs]
     used = [v for v in (value_of(i) for i in g.graph.initializers.values()) if v.uses() or v.is_graph_output()]
     outputs = [value_of(v) for v in g.graph.outputs]
@@ -58,6 +39,49 @@ def onnx_model(g: GraphBuilder) -> ir.Model:
     if not functions:
         graph.opset_imports.pop(base.DOMAIN)
     return ir.Model(graph, ir_version=11, producer_name="kconvert", functions=list(functions.values()))
+
+
+Values = Callable[[ir.Value], ir.Value]
+Functions = dict[tuple[str, str, str], ir.Function]
+
+
+def _nodes(graph: ir.Graph, value_of: Values, functions: Functions) -> list[ir.Node]:
+    """Copies of a graph's nodes, with the functions that they call."""
+    nodes: list[ir.Node] = []
+    for node in graph:
+        inputs = [None if v is None else value_of(v) for v in node.inputs]
+        outputs = [value_of(out) for out in node.outputs]
+        back: list[ir.Node] = []
+        if is_last(node):
+            inputs, outputs, back = _channels_first(node, inputs, outputs, nodes)
+        copy = ir.Node(
+            node.domain,
+            node.op_type,
+            inputs,
+            [_attribute(each, value_of, functions) for each in node.attributes.values()],
+            overload=_function(node, functions) if node.domain == base.DOMAIN else "",
+            outputs=outputs,
+            name=node.name,
+            metadata_props=dict(node.metadata_props),
+        )
+        nodes += [copy, *back]
+    return nodes
+
+
+def _attribute(attribute: ir.Attr, value_of: Values, functions: Functions) -> ir.Attr:
+    """An attribute; a graph in it is copied, and reads the copies of what it captures."""
+
+    def copied(graph: ir.Graph) -> ir.Graph:
+        nodes = _nodes(graph, value_of, functions)
+        inputs, outputs = ([value_of(v) for v in values] for values in (graph.inputs, graph.outputs))
+        initializers = [value_of(v) for v in graph.initializers.values()]
+        return ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, name=graph.name)
+
+    if attribute.type == ir.AttributeType.GRAPH:
+        return ir.AttrGraph(attribute.name, copied(attribute.as_graph()))
+    if attribute.type == ir.AttributeType.GRAPHS:
+        return ir.AttrGraphs(attribute.name, [copied(graph) for graph in attribute.as_graphs()])
+    return attribute
 
 
 def proto(g: GraphBuilder) -> Any:
@@ -164,35 +188,39 @@ def _named(outputs: list[ir.Value], names: list[str], inputs: list[ir.Value], va
         value.name = name
 
 
-def _function(
-    node: ir.Node, inputs: list[ir.Value | None], functions: dict[tuple[str, str, str], ir.Function]
-) -> tuple[str, list[ir.Value | None]]:
-    """The function for this node's configuration, made once; its overload and the inputs it takes."""
+def _function(node: ir.Node, functions: Functions) -> str:
+    """The overload of the function for this node's configuration, which is made once; it takes the node's inputs."""
     op = base.of(node)
-    given = [v for v in node.inputs if v is not None]
-    kept = [v for v, original in zip(inputs, node.inputs, strict=True) if original is not None]
-    shapes = [dims(v) if array(v) is not None else (None, *dims(v)[1:]) for v in given]
-    if is_last(node):
-        shapes = [(s[0], s[-1], *s[1:-1]) if array(v) is None else s for s, v in zip(shapes, given, strict=True)]
-    dtypes = [str(v.dtype) for v in given]
+    shapes = [() if v is None else _any_batch(node, v) for v in node.inputs]
+    dtypes = ["" if v is None else str(v.dtype) for v in node.inputs]
     key_text = repr((op, shapes, dtypes))
     overload = hashlib.sha256(key_text.encode()).hexdigest()[:12]
     key = (node.domain, node.op_type, overload)
     if key not in functions:
         body = GraphBuilder(node.op_type)
         body.place = place_of(node)
-        parameters = []
-        for i, value in enumerate(given):
-            formal = ir.Value(name=f"x{i}", shape=ir_shape(shapes[i]), type=value.type)
-            parameters.append(formal)
-        result = op.body(body, *parameters)
-        body.graph.inputs.extend(parameters)
-        body.graph.outputs.append(result)
+        formals = [
+            ir.Value(name=f"x{i}", shape=ir_shape(shape), type=None if value is None else value.type)
+            for i, (value, shape) in enumerate(zip(node.inputs, shapes, strict=True))
+        ]
+        given = [None if value is None else formal for value, formal in zip(node.inputs, formals, strict=True)]
+        made = op.body(body, *given)
+        body.graph.inputs.extend(formals)
+        body.graph.outputs.extend(made if isinstance(made, tuple) else (made,))
         body.remove_unused()
         _inline_constants(body.graph)
         graph = body.graph
         functions[key] = ir.Function(node.domain, node.op_type, overload, graph=graph, attributes=_declared(node))
-    return overload, list(kept)
+    return overload
+
+
+def _any_batch(node: ir.Node, value: ir.Value) -> base.Dims:
+    """An input's shape as the function has it: the batch of what is computed is not known."""
+    shape = dims(value)
+    if array(value) is not None or not shape:
+        return shape
+    shape = (None, *shape[1:])
+    return (shape[0], shape[-1], *shape[1:-1]) if is_last(node) else shape
 
 
 def _declared(node: ir.Node) -> list[ir.Attr]:

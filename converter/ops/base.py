@@ -16,19 +16,22 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_trans
 import numpy as np
 import onnx_ir as ir
 
+from converter.ops import schema
 from converter.ops.records import Record, Ref
+from converter.ops.schema import DOMAIN as DOMAIN
+from converter.ops.schema import OPSET as OPSET
+from converter.ops.schema import Dims as Dims
+from converter.ops.schema import Type as Type
 
-OPSET = 23
-DOMAIN = "kconvert"
 EXACT = "exact"
 """Key of a constant's meta under which its float64 numbers stand, where the graph holds them rounded."""
 
-Dims = tuple[int | None, ...]
 Perm = tuple[int, ...]
 F = TypeVar("F", bound=Callable[..., Any])
 
 REGISTRY: dict[tuple[str, str], type[Op]] = {}
 KERAS_LAYERS: dict[str, Callable[..., Any]] = {}
+KERAS_MASKS: dict[str, Callable[..., Any]] = {}
 KERAS_OPERATIONS: dict[str, Callable[..., Any]] = {}
 KERAS_ACTIVATIONS: dict[str, Callable[..., Any]] = {}
 TORCH_OPERATIONS: dict[str, Callable[..., Any]] = {}
@@ -74,12 +77,14 @@ class View(Protocol):
     training: dict[str, str]
     """Training facts that ONNX has no attribute for, by name, as text."""
 
+    @property
+    def outputs(self) -> int: ...
     def x(self, index: int = 0) -> Ref: ...
-    def all(self) -> tuple[Ref, ...]: ...
+    def all(self) -> tuple[Ref | None, ...]: ...
     def has(self, index: int) -> bool: ...
     def value(self, index: int) -> ir.Value: ...
     def shape(self, index: int = 0) -> Dims: ...
-    def out_shape(self) -> Dims: ...
+    def out_shape(self, index: int = 0) -> Dims: ...
     def array(self, index: int) -> np.ndarray | None: ...
     def real(self, index: int) -> bool: ...
 
@@ -88,8 +93,10 @@ class Builder(Protocol):
     """What a function body writes nodes with."""
 
     def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> ir.Value: ...
+    def several(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> tuple[ir.Value, ...]: ...
     def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value: ...
     def shape(self, value: ir.Value) -> Dims: ...
+    def symbols(self, value: ir.Value) -> tuple[int | str | None, ...]: ...
 
 
 class Capture(Builder, Protocol):
@@ -120,9 +127,15 @@ class TorchCapture(Builder, Protocol):
     def note(self, text: str) -> None: ...
 
 
-def takes_mask(name: str) -> bool:
-    """Whether the row of a Keras layer takes the layer's mask, as a keyword."""
-    return name in KERAS_LAYERS and "mask" in inspect.signature(KERAS_LAYERS[name]).parameters
+def takes(name: str, argument: str) -> bool:
+    """Whether the row of a Keras layer takes this argument of the layer's call, by keyword.
+
+    `masks` stands for the masks that lie beside the tensors of the first argument, None where there is none.
+    """
+    if name not in KERAS_LAYERS:
+        return False
+    found = inspect.signature(KERAS_LAYERS[name]).parameters.get(argument)
+    return found is not None and found.kind == inspect.Parameter.KEYWORD_ONLY
 
 
 def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> Any:
@@ -133,6 +146,15 @@ def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> 
 def keras_layer(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
     """Mark a static method `capture(g, layer, *inputs)` as the reading of these Keras layer classes."""
     return _mark("layer", names, vet)
+
+
+def keras_mask(*names: str) -> Callable[[F], F]:
+    """Mark a static method `mask(g, layer, inputs, masks)` as what these Keras layer classes make of masks.
+
+    `inputs` are the tensors of the first argument, `masks` what lies beside them; it gives the mask beside the output
+    or None. Classes without one hand on the mask of their input, as keras.Layer does.
+    """
+    return _mark("mask", names)
 
 
 def keras_operation(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
@@ -187,6 +209,7 @@ class Op:
             REGISTRY[key] = cls
         tables = {
             "layer": KERAS_LAYERS,
+            "mask": KERAS_MASKS,
             "operation": KERAS_OPERATIONS,
             "activation": KERAS_ACTIVATIONS,
             "torch": TORCH_OPERATIONS,
@@ -207,8 +230,8 @@ class Op:
         """The op as Keras 3 source, channels last."""
         raise LookupError(f"{type(self).__name__} has no Keras form")
 
-    def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
-        """A function of the domain `kconvert` spelled in plain ONNX."""
+    def body(self, g: Builder, *inputs: Any) -> ir.Value | tuple[ir.Value, ...]:
+        """A function of the domain `kconvert` spelled in plain ONNX; an optional input that is not there is None."""
         raise LookupError(f"{type(self).__name__} is plain ONNX and has no body")
 
     # What the op does to shapes and layouts ------------------------------------------------------------------------
@@ -220,6 +243,29 @@ class Op:
     def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
         """The output's element type."""
         return dtypes[0]
+
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        """What the op gives for inputs of these types; None is an optional input that is not there.
+
+        Plain ONNX: what ONNX infers, with the constant operands that the fields hold. A function gives what its first
+        input is, and says so itself where that is not true.
+        """
+        kinds = [t for t in types if t is not None]
+        if self.domain or type(self).shape is not Op.shape or type(self).dtype is not Op.dtype:
+            return (Type(self.shape(*(t.shape for t in kinds)), self.dtype(*(t.dtype for t in kinds))),)
+        inputs = [None if t is None else schema.Given(t.shape, int(t.dtype)) for t in types]
+        for index, content in operands_of(self).items():
+            data = np.asarray(content)
+            inputs.extend([None] * (index + 1 - len(inputs)))
+            kind = data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.dtype(np.int64)
+            made = data.astype(kind)
+            inputs[index] = schema.Given(data.shape, int(ir.DataType.from_numpy(kind)), schema.numbers(made))
+        found = schema.infer(type(self).__name__, attributes(self), inputs, self.count(), {})
+        return tuple(Type(_dims(each.shape), ir.DataType(each.dtype)) for each in found)
+
+    def count(self) -> int:
+        """How many outputs a node of plain ONNX has: those that the schema requires, and no optional one."""
+        return schema.outputs(type(self).__name__)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         """The op on the transposed input, and how its output is transposed; None where no single op does that.
@@ -268,6 +314,43 @@ class Function(Op, abstract=True):
 def fields(op: type[Op]) -> dict[str, dataclasses.Field[Any]]:
     """The fields of an op class by name."""
     return {f.name: f for f in dataclasses.fields(op)}  # type: ignore[arg-type]
+
+
+def attributes(op: Op) -> list[ir.Attr]:
+    """The attributes that the op's fields stand for, as ONNX types them."""
+    cls = type(op)
+    names = [name for name, spec in fields(cls).items() if "operand" not in spec.metadata]
+    given = {name: content for name in names if (content := getattr(op, name)) is not None}
+    return [schema.attribute(cls.domain, cls.__name__, name, content) for name, content in given.items()]
+
+
+def operands_of(op: Op) -> dict[int, Any]:
+    """The constant inputs that the op's fields stand for, by the place of the input."""
+    places = {name: s.metadata["operand"] for name, s in fields(type(op)).items() if "operand" in s.metadata}
+    return {index: content for name, index in places.items() if (content := getattr(op, name)) is not None}
+
+
+def kind_of(op: type[Op], index: int) -> str:
+    """The dtype of the constant that a field holds for an input; '' for that of the first input."""
+    found = [s.metadata["dtype"] for s in fields(op).values() if s.metadata.get("operand") == index]
+    return str(found[0])
+
+
+def says_outputs(op: type[Op]) -> bool:
+    """Whether the class says itself what its outputs are, for ONNX cannot infer them."""
+    by_hand = (op.outputs is not Op.outputs, op.shape is not Op.shape, op.dtype is not Op.dtype)
+    return bool(op.domain) or any(by_hand)
+
+
+def _dims(shape: Sequence[int | str | None]) -> Dims:
+    return tuple(d if isinstance(d, int) else None for d in shape)
+
+
+def first_of(types: Sequence[Type | None]) -> tuple[Type]:
+    """The output of an op that gives what its first input is."""
+    if not types or types[0] is None:
+        raise ValueError("the op has no first input")
+    return (types[0],)
 
 
 def class_of(node: ir.Node) -> type[Op] | None:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
+from converter.ops import masks as beside
 from converter.ops import refusals
 from converter.ops.base import (
     EXACT,
@@ -186,8 +187,9 @@ class Mul(_Binary):
 
     @keras_layer("Multiply", vet=refusals.one_float)
     @staticmethod
-    def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Mul(), merged(g, xs))
+    def layer(g: Capture, layer: Any, *xs: ir.Value, masks: beside.Masks = ()) -> ir.Value:
+        values = merged(g, xs)
+        return beside.product(g, Mul(), values, masks) if any(masks) else fold(g, Mul(), values)
 
     @keras_operation("Multiply")
     @staticmethod
@@ -248,8 +250,9 @@ class Max(_Extreme):
 
     @keras_layer("Maximum", vet=refusals.one_float)
     @staticmethod
-    def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Max(), narrow(merged(g, xs)))
+    def layer(g: Capture, layer: Any, *xs: ir.Value, masks: beside.Masks = ()) -> ir.Value:
+        values = narrow(merged(g, xs))
+        return beside.extreme(g, Max(), values, masks) if any(masks) else fold(g, Max(), values)
 
     @keras_operation("Maximum")
     @staticmethod
@@ -271,8 +274,9 @@ class Min(_Extreme):
 
     @keras_layer("Minimum", vet=refusals.one_float)
     @staticmethod
-    def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
-        return fold(g, Min(), narrow(merged(g, xs)))
+    def layer(g: Capture, layer: Any, *xs: ir.Value, masks: beside.Masks = ()) -> ir.Value:
+        values = narrow(merged(g, xs))
+        return beside.extreme(g, Min(), values, masks) if any(masks) else fold(g, Min(), values)
 
     @keras_operation("Minimum")
     @staticmethod

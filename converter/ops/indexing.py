@@ -12,18 +12,24 @@ from converter.ops.base import (
     Dims,
     Op,
     Perm,
+    Refusal,
+    TorchCapture,
     View,
     broadcast,
     keras_layer,
     keras_operation,
     moved,
     operand,
+    torch_operation,
 )
-from converter.ops.records import Index, Method, Record
-from converter.ops.shape import Unsqueeze
+from converter.ops.embedding import axis_of
+from converter.ops.records import Call, Index, Method, Record
+from converter.ops.shape import Concat, Unsqueeze
 
 END = 2**31 - 1
 """A bound beyond every length: up to the end."""
+FRONT = -END
+"""A bound in front of every first element: down to it, where the step is negative."""
 
 
 class Expand(Op):
@@ -78,7 +84,10 @@ class Squeeze(Op):
 
 
 class Slice(Op):
-    """Along each of `axes`: every step-th element from start up to, and without, end. Steps are positive."""
+    """Along each of `axes`: every step-th element from start up to, and without, end.
+
+    A step of -1 is for whole axes, from the last element (start -1) to the first (end FRONT).
+    """
 
     starts: tuple[int, ...] = operand(1)
     ends: tuple[int, ...] = operand(2)
@@ -95,11 +104,57 @@ class Slice(Op):
         axes = tuple(moved(a, perm) for a in self.axes)
         return Slice(starts=self.starts, ends=self.ends, axes=axes, steps=self.steps), perm
 
-    def torch(self, n: View) -> Record:
+    def subscribed(self, n: View) -> Record:
+        """x[:, 1:3], which both targets say."""
         items: list[Any] = [slice(None)] * (max(self.axes) + 1)
         for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
             items[axis] = slice(start or None, None if end == END else end, None if step == 1 else step)
         return Index(n.x(), tuple(items))
+
+    def torch(self, n: View) -> Record:
+        return Call("torch.flip", (n.x(), self.axes)) if set(self.steps) == {-1} else self.subscribed(n)
+
+    def keras(self, n: View) -> Record:
+        if set(self.steps) != {-1}:
+            return self.subscribed(n)
+        return Call("ops.flip", (n.x(),), {"axis": self.axes if len(self.axes) > 1 else self.axes[0]})
+
+    @torch_operation("slice.Tensor")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: int, start: Any, end: Any, step: Any) -> ir.Value:
+        axis = axis_of(g, x, dim)
+        return cut(g, x, axis, 0 if start is None else start, END if end is None else end, step)
+
+    @torch_operation("narrow.default")
+    @staticmethod
+    def narrow(g: TorchCapture, x: ir.Value, dim: int, start: Any, length: Any) -> ir.Value:
+        if not isinstance(start, int) or not isinstance(length, int):
+            return cut(g, x, axis_of(g, x, dim), start, length if start == 0 else None, 1)
+        return cut(g, x, axis_of(g, x, dim), start, END if start + length == 0 else start + length, 1)
+
+    @torch_operation("flip.default")
+    @staticmethod
+    def flip(g: TorchCapture, x: ir.Value, dims: tuple[int, ...]) -> ir.Value:
+        axes = tuple(sorted(axis_of(g, x, d) for d in dims))
+        last, before = (-1,) * len(axes), (FRONT,) * len(axes)
+        return g.op(Slice(starts=last, ends=before, axes=axes, steps=last), x) if axes else x
+
+    @torch_operation("slice_scatter.default")
+    @staticmethod
+    def scattered(
+        g: TorchCapture, x: ir.Value, source: ir.Value, dim: int, start: Any, end: Any, step: Any
+    ) -> ir.Value:
+        axis = axis_of(g, x, dim)
+        if step != 1:
+            raise Refusal(f"it writes every {step}th element.", "Write a range without a step.")
+        return written(g, x, source, axis, 0 if start is None else start, END if end is None else end)
+
+    @torch_operation("select_scatter.default")
+    @staticmethod
+    def selected(g: TorchCapture, x: ir.Value, source: ir.Value, dim: int, index: Any) -> ir.Value:
+        axis = axis_of(g, x, dim)
+        end = END if index == -1 else index + 1 if isinstance(index, int) else None
+        return written(g, x, g.op(Unsqueeze(axes=(axis,)), source), axis, index, end)
 
     @keras_operation("GetItem", vet=refusals.plain_subscription)
     @staticmethod
@@ -111,6 +166,40 @@ class Slice(Op):
         if gone:
             x = g.op(Squeeze(axes=gone), x)
         return g.op(Unsqueeze(axes=fresh), x) if fresh else x
+
+
+def cut(g: TorchCapture, x: ir.Value, axis: int, start: Any, end: Any, step: Any) -> ir.Value:
+    """`x` from start up to, and without, end; `x` itself where that is everything."""
+    start, end = bounds(g, x, axis, start, end)
+    if not isinstance(step, int):
+        raise Refusal("its step is known at run time only.", "Use a fixed step.")
+    if (start, end, step) == (0, END, 1):
+        return x
+    return g.op(Slice(starts=(start,), ends=(end,), axes=(axis,), steps=(step,)), x)
+
+
+def bounds(g: TorchCapture, x: ir.Value, axis: int, start: Any, end: Any) -> tuple[int, int]:
+    """Start and end as numbers: from the first element where the length is known, END for the end of the axis."""
+    length = g.sizes(x)[axis]
+    if not isinstance(end, int) and str(end) == str(length):
+        end = END
+    if not isinstance(start, int) or not isinstance(end, int):
+        raise Refusal("it takes a range whose bounds are known at run time only.", "Export it with fixed sizes.")
+    if not isinstance(length, int):
+        return start, min(end, END)
+    start, end, _ = slice(start, end).indices(length)
+    return start, END if end == length else max(start, end)
+
+
+def written(g: TorchCapture, x: ir.Value, source: ir.Value, axis: int, start: Any, end: Any) -> ir.Value:
+    """`x` with `source` in the place of the elements from start up to end."""
+    start, end = bounds(g, x, axis, start, end)
+    parts = [source]
+    if start != 0:
+        parts.insert(0, cut(g, x, axis, 0, start, 1))
+    if end != END:
+        parts.append(cut(g, x, axis, end, END, 1))
+    return g.op(Concat(axis=axis), *parts) if len(parts) > 1 else source
 
 
 def _length(length: int | None, start: int, end: int, step: int) -> int | None:

@@ -15,7 +15,9 @@ from converter.ops.base import (
     Op,
     Refusal,
     TorchCapture,
+    Type,
     View,
+    first_of,
     inverse,
     keras_layer,
     torch_operation,
@@ -158,6 +160,10 @@ class GroupNormalization(Op):
     stash_type: int = 1
 
     spatial = True
+
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        """By hand: ONNX has no inference for this operator."""
+        return first_of(types)
 
     def torch(self, n: View) -> Record:
         weights = {name: n.value(i) for i, name in ((1, "weight"), (2, "bias")) if any(n.real(j) for j in (1, 2))}

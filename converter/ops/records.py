@@ -58,7 +58,7 @@ class Infix:
 
 @dataclass(frozen=True)
 class Index:
-    """A subscription: `x[:, :, 1:-1]`, `pair[0]`. A slice is a `slice`, a whole axis `slice(None)`."""
+    """A subscription: `x[:, :, 1:-1]`, `pair[0]`. A slice is a `slice`, a whole axis `slice(None)`, ids a record."""
 
     of: Any
     items: tuple[Any, ...]

@@ -18,6 +18,7 @@ from converter.ops.base import (
     View,
     channels_last,
     keras_layer,
+    keras_operation,
     moved,
     operand,
     torch_operation,
@@ -267,6 +268,16 @@ class Concat(Op):
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
         return g.op(Concat(axis=layer.axis % len(g.shape(xs[0]))), *xs) if len(xs) > 1 else xs[0]
+
+    @keras_operation("Concatenate")
+    @staticmethod
+    def operation(g: Capture, operation: Any, xs: Any) -> ir.Value:
+        if any(not isinstance(x, ir.Value) for x in xs) or len({x.dtype for x in xs}) > 1:
+            raise Refusal("it joins tensors of several dtypes, or constants.", "Cast them to one dtype before.")
+        axis = operation.axis
+        if axis is None:
+            raise Refusal("axis=None flattens what it joins, the batch too.", "Give it an axis.")
+        return g.op(Concat(axis=axis % len(g.shape(xs[0]))), *xs) if len(xs) > 1 else xs[0]
 
     @torch_operation("cat.default", "concat.default")
     @staticmethod

@@ -41,7 +41,7 @@ class Text:
                 text = f"{self.expr(left, level)} {sign} {self.expr(right, level + 0.05)}"
                 return f"({text})" if tight > level else text
             case Index(of, items):
-                return f"{self.expr(of, 9)}[{', '.join(_subscript(i) for i in items)}]"
+                return f"{self.expr(of, 9)}[{', '.join(self._subscript(i) for i in items)}]"
             case tuple() | list():
                 open_, close = ("(", ")") if isinstance(record, tuple) else ("[", "]")
                 inner = ", ".join(self.expr(r) for r in record)
@@ -55,6 +55,12 @@ class Text:
     def each(self, args: Any, kwargs: Any) -> list[str]:
         """A call's arguments, one by one."""
         return [*(self.expr(a) for a in args), *(f"{k}={self.expr(v)}" for k, v in kwargs.items())]
+
+    def _subscript(self, item: Any) -> str:
+        if isinstance(item, slice):
+            bounds = ["" if b is None else literal(b) for b in (item.start, item.stop)]
+            return ":".join([*bounds, *([literal(item.step)] if item.step is not None else [])])
+        return self.expr(item)
 
     @staticmethod
     def _bracketed(text: str, tight: float) -> str:
@@ -72,10 +78,3 @@ def literal(value: Any) -> str:
     if hasattr(value, "item"):
         return literal(value.item())
     raise TypeError(f"{value!r} has no source form")
-
-
-def _subscript(item: Any) -> str:
-    if isinstance(item, slice):
-        bounds = ["" if b is None else literal(b) for b in (item.start, item.stop)]
-        return ":".join([*bounds, *([literal(item.step)] if item.step is not None else [])])
-    return literal(item)

@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.graph.graph import LOCAL, ROLE, Place, array, dims, facts_of, origin, place_of
+from converter.graph.nested import reads
 from converter.ops import base
 from converter.ops.base import Dims, Op
 from converter.ops.records import Record, Ref
@@ -45,9 +46,9 @@ class NodeView:
         """The input as an expression."""
         return Ref(self.value(index))
 
-    def all(self) -> tuple[Ref, ...]:
-        """Every input as an expression."""
-        return tuple(Ref(v) for v in self.node.inputs if v is not None)
+    def all(self) -> tuple[Ref | None, ...]:
+        """Every input as an expression; None in the place of an optional one that is not there."""
+        return tuple(None if v is None else Ref(v) for v in self.node.inputs)
 
     def has(self, index: int) -> bool:
         """Whether an optional input is there."""
@@ -57,9 +58,14 @@ class NodeView:
         """An input's shape; None for a length known at run time only."""
         return dims(self.value(index))
 
-    def out_shape(self) -> Dims:
-        """The output's shape."""
-        return dims(self.node.outputs[0])
+    def out_shape(self, index: int = 0) -> Dims:
+        """An output's shape."""
+        return dims(self.node.outputs[index])
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs the node has."""
+        return len(self.node.outputs)
 
     def array(self, index: int) -> np.ndarray | None:
         """The numbers of a constant input."""
@@ -90,8 +96,8 @@ class Item:
         inside = {id(out) for node in self.nodes for out in node.outputs}
         found: dict[int, ir.Value] = {}
         for node in self.nodes:
-            for value in node.inputs:
-                if value is not None and value.const_value is None and id(value) not in inside:
+            for value in reads(node):
+                if value.const_value is None and id(value) not in inside:
                     found.setdefault(id(value), value)
         return list(found.values())
 
