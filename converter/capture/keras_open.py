@@ -168,7 +168,7 @@ class _Writing:
     def _where(self, node: Any) -> torch_nodes.Where:
         stack = (node.meta.get("custom") or {}).get(SCOPE, "")
         place = self._place(stack, own=False)
-        return torch_nodes.Where(place.path, place.cls, place.call, place)
+        return torch_nodes.Where(place.path, place.cls, place.call, place.scope, place)
 
     def _place(self, stack: str, own: bool) -> Place:
         """The place of a node by the calls around it; `own`: the last of them is the layer that the node is."""
@@ -196,11 +196,11 @@ class _Writing:
 
     # What the walk asks for ------------------------------------------------------------------------------------------
 
-    def _kept(self, node: Any, values: Sequence[Any]) -> Any:
+    def _kept(self, name: str, attributes: Mapping[str, Any], values: Sequence[Any]) -> Any:
         """One result of a layer that stayed whole, which is written by its row when the first one is asked for."""
         import keras
 
-        number, output = node.kwargs["attr_ints"]
+        number, output = attributes["number"], attributes["output"]
         if number in self.results:
             return self.results[number][output]
         call: KeptCall = self.traced.kept[number]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.graph import LOCAL, ROLE, Place, array, dims, facts_of, origin, place_of
+from converter.graph.graph import LOCAL, ROLE, Place, array, dims, facts_of, local_name, origin, place_of
 from converter.graph.nested import reads
 from converter.ops import base
 from converter.ops.base import Dims, Op
@@ -25,7 +25,7 @@ class NodeView:
         self.own = self.role == ""
         self.trainable = self.place.trainable
         self.training = facts_of(node)
-        self.local = node.metadata_props.get(LOCAL) or self.place.path.rsplit("/", 1)[-1] or node.op_type.lower()
+        self.local = node.metadata_props.get(LOCAL) or local_name(self.place) or node.op_type.lower()
         self.inside = node.metadata_props.get(LOCAL) == ""
         """Whether it is what the scope's own layer does, so that what it has needs no name before its own."""
         if self.inside:
