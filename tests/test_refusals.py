@@ -39,6 +39,10 @@ def own(x: Any) -> Any:
     return x + 1.0
 
 
+OWN = {"refusals>Scale": Scale, "own": own}
+"""What the files name: without it they are refused, which test_custom_layers shows."""
+
+
 def functional(shape: tuple[int | None, ...], build: Callable[[Any], Any], dtype: str = "float32") -> Callable[[], Any]:
     def make() -> Any:
         x = keras.Input(shape, dtype=dtype, name="x")
@@ -128,9 +132,9 @@ BAD: dict[str, Callable[[], Any]] = {
 }
 
 
-def refused(model: Any) -> set[tuple[str, str]]:
+def refused(model: Any, **options: Any) -> set[tuple[str, str]]:
     with pytest.raises(Unsupported) as caught:
-        converter.convert(model, "torch", verify=False)
+        converter.convert(model, "torch", verify=False, **options)
     for item in caught.value.items:
         assert item.why
     return {(item.where, item.what) for item in caught.value.items}
@@ -156,9 +160,9 @@ def test_files_are_refused_as_live_models_are(tmp_path: Path, name: str, ending:
     live = refused(model)
     assert live
     with pytest.raises(Unsupported) as caught:
-        preview(path)
+        preview(path, OWN, trust=True)
     assert {(item.where, item.what) for item in caught.value.items} == live, str(caught.value)
-    assert refused(path) == live
+    assert refused(path, custom=OWN, trust=True) == live
 
 
 def test_reasons_name_the_cause(tmp_path: Path) -> None:
