@@ -25,7 +25,7 @@ class FileReference:
         trust: bool = False,
     ) -> None:
         from converter.files.keras_files import read_keras
-        from converter.verify.run_keras import keras_runner
+        from converter.judge.run_keras import keras_runner
 
         made = importable(arch) if arch is not None else None
         objects = custom_objects.objects(custom)

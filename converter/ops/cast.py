@@ -10,12 +10,10 @@ import onnx_ir as ir
 
 from converter.ops.base import (
     Capture,
-    Dims,
     Op,
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_operation,
     torch_operation,
 )
@@ -32,9 +30,6 @@ class Cast(Op):
     saturate: int = 1
 
     neutral: ClassVar[bool] = True
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType(self.to)
 
     def unit_axes(self, index: int) -> dict[int, int] | None:
         return {}
@@ -88,17 +83,15 @@ class Where(Op):
 
     neutral: ClassVar[bool] = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return dtypes[1]
-
     def torch(self, n: View) -> Record:
         return Call("torch.where", (n.x(0), n.x(1), n.x(2)))
 
     def keras(self, n: View) -> Record:
-        return Call("ops.where", (n.x(0), n.x(1), n.x(2)))
+        made = Call("ops.where", (n.x(0), n.x(1), n.x(2)))
+        dtype = n.value(1).dtype
+        if dtype is None or any(n.array(i) is None for i in (1, 2)):
+            return made
+        return Call("ops.cast", (made, str(dtype.numpy())))  # of two numbers Keras makes its default float
 
     @torch_operation("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")
     @staticmethod

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View, keras_layer
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Type, View, keras_layer, there
 from converter.ops.cast import Cast
 from converter.ops.elementwise import Div, Max, Mul, Sqrt
 from converter.ops.linear import MatMul
@@ -25,13 +25,11 @@ class Einsum(Op):
 
     equation: str
 
-    def shape(self, *shapes: Dims) -> Dims:
-        terms, out = self.equation.split("->")
-        lengths = {c: d for term, s in zip(terms.split(","), shapes, strict=True) for c, d in zip(term, s, strict=True)}
-        return tuple(lengths[c] for c in out)
-
     def torch(self, n: View) -> Record:
         return Call("torch.einsum", (self.equation, *n.all()))
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.einsum", (self.equation, *n.all()))
 
 
 class Normalize(Function):
@@ -58,12 +56,12 @@ class Dot(Function):
     left: int
     right: int
 
-    def shape(self, *shapes: Dims) -> Dims:
-        a, b = shapes
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (a, kind), (b, _) = there(types)
         rest = [d for i, d in enumerate(a) if i not in (0, self.left)] + [
             d for i, d in enumerate(b) if i not in (0, self.right)
         ]
-        return (a[0] if a[0] is not None else b[0], *(rest or [1]))
+        return (Type((a[0] if a[0] is not None else b[0], *(rest or [1])), kind),)
 
     def equation(self, ranks: tuple[int, int]) -> str:
         """For einsum."""

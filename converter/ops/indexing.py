@@ -15,7 +15,6 @@ from converter.ops.base import (
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_layer,
     keras_operation,
     moved,
@@ -37,14 +36,20 @@ class Expand(Op):
 
     to: tuple[int, ...] = operand(1)
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(shapes[0], self.to)
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return (Expand(to=tuple(self.to[p] for p in perm)), perm) if len(self.to) == len(perm) else None
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), "expand", tuple(-1 if d == 1 else d for d in self.to))
+
+    def keras(self, n: View) -> Record:
+        shape = n.shape()
+        if len(shape) > len(self.to) or any(d == 0 for d in self.to):
+            raise LookupError(f"it expands {shape} to {self.to}")
+        fresh = len(self.to) - len(shape)
+        x: Record = Index(n.x(), (*(None,) * fresh, Ellipsis)) if fresh else n.x()
+        times = tuple(d if have == 1 else 1 for d, have in zip(self.to, (*(1,) * fresh, *shape), strict=True))
+        return Call("ops.tile", (x, times))
 
     @keras_layer("RepeatVector")
     @staticmethod
@@ -57,9 +62,6 @@ class Squeeze(Op):
 
     axes: tuple[int, ...] = operand(1)
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(d for i, d in enumerate(shapes[0]) if i not in self.axes)
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         gone = tuple(sorted(moved(a, perm) for a in self.axes))
         kept = [i for i in range(len(perm)) if i not in self.axes]
@@ -67,6 +69,9 @@ class Squeeze(Op):
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), "squeeze", (self.axes[0] if len(self.axes) == 1 else self.axes,))
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.squeeze", (n.x(), self.axes[0] if len(self.axes) == 1 else self.axes))
 
     @keras_operation("Squeeze", vet=refusals.named_axes)
     @staticmethod
@@ -93,12 +98,6 @@ class Slice(Op):
     ends: tuple[int, ...] = operand(2)
     axes: tuple[int, ...] = operand(3)
     steps: tuple[int, ...] = operand(4)
-
-    def shape(self, *shapes: Dims) -> Dims:
-        made = list(shapes[0])
-        for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
-            made[axis] = _length(made[axis], start, end, step)
-        return tuple(made)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         axes = tuple(moved(a, perm) for a in self.axes)
@@ -170,6 +169,10 @@ class Slice(Op):
 
 def cut(g: TorchCapture, x: ir.Value, axis: int, start: Any, end: Any, step: Any) -> ir.Value:
     """`x` from start up to, and without, end; `x` itself where that is everything."""
+    if (start, step) == (0, 1) and not isinstance(end, int) and str(end) != str(g.sizes(x)[axis]):
+        from converter.ops.lengths import first  # whose bodies take parts of lengths with this file's ops
+
+        return first(g, x, axis, end)
     start, end = bounds(g, x, axis, start, end)
     if not isinstance(step, int):
         raise Refusal("its step is known at run time only.", "Use a fixed step.")

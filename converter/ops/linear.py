@@ -9,17 +9,18 @@ import onnx_ir as ir
 from converter.ops.base import (
     Builder,
     Capture,
-    Dims,
     Function,
     Op,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_layer,
+    there,
     torch_operation,
 )
 from converter.ops.elementwise import Add
-from converter.ops.records import Layer, Module, Record
+from converter.ops.records import Infix, Layer, Module, Record
 from converter.ops.shape import Transpose
 
 KERNEL = (1, 0)
@@ -30,9 +31,6 @@ class _Affine(Op, abstract=True):
     """y = x @ weight.T + bias over the last axis: (..., in) -> (..., out)."""
 
     absorbs_units: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:-1], shapes[1][0])
 
     def unit_axes(self, index: int) -> dict[int, int] | None:
         return {1: 1} if index == 0 else None
@@ -85,6 +83,10 @@ class Gemm(_Affine):
 class Linear(_Affine, Function):
     """Any rank: (N, ..., in) -> (N, ..., out)."""
 
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        x, weight, *_ = there(types)
+        return (Type((*x.shape[:-1], weight.shape[0]), x.dtype),)
+
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         x, weight, *bias = inputs
         y = g.op(MatMul(), x, g.op(Transpose(perm=KERNEL), weight))
@@ -94,5 +96,8 @@ class Linear(_Affine, Function):
 class MatMul(Op):
     """numpy's matmul."""
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:-1], shapes[1][-1])
+    def torch(self, n: View) -> Record:
+        return Infix("@", n.x(0), n.x(1))
+
+    def keras(self, n: View) -> Record:
+        return Infix("@", n.x(0), n.x(1))

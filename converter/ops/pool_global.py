@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, View, keras_layer
+from converter.ops.base import Builder, Capture, Function, Op, Type, View, keras_layer, there
 from converter.ops.cast import Cast, Where
 from converter.ops.compare import GreaterOrEqual, Less
 from converter.ops.elementwise import Div
@@ -59,8 +59,9 @@ class _Adaptive(Function, abstract=True):
     spatial = True
     kind: ClassVar[str]
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:2], *self.output_size)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type((*x.shape[:2], *self.output_size), x.dtype),)
 
     def torch(self, n: View) -> Record:
         name = f"nn.Adaptive{self.kind}Pool{len(self.output_size)}d"

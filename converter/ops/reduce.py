@@ -16,10 +16,12 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_operation,
     moved,
     operand,
+    there,
     torch_operation,
 )
 from converter.ops.cast import Cast
@@ -35,12 +37,6 @@ class _Reduce(Op, abstract=True):
 
     method: ClassVar[str]
 
-    def shape(self, *shapes: Dims) -> Dims:
-        rank = len(shapes[0])
-        gone = {a % rank for a in self.axes}
-        kept = [1 if i in gone else d for i, d in enumerate(shapes[0])]
-        return tuple(d for i, d in enumerate(kept) if self.keepdims or i not in gone)
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         gone = {a % len(perm) for a in self.axes}
         axes = tuple(sorted(moved(a, perm) for a in self.axes))
@@ -53,6 +49,15 @@ class _Reduce(Op, abstract=True):
     def torch(self, n: View) -> Record:
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Method(n.x(), self.method, (self.axes if len(self.axes) > 1 else self.axes[0],), keep)
+
+    def keras(self, n: View) -> Record:
+        return self.summary(n, n.x())
+
+    def summary(self, n: View, x: Record) -> Record:
+        """`ops.mean(x, axis=(1, 2))`."""
+        keep: dict[str, Any] = {"keepdims": True} if self.keepdims else {}
+        name = {"amax": "max", "amin": "min"}.get(self.method, self.method)
+        return Call(f"ops.{name}", (x,), {"axis": self.axes if len(self.axes) > 1 else self.axes[0], **keep})
 
 
 class ReduceMean(_Reduce):
@@ -139,14 +144,18 @@ class ReduceSumSquare(_Reduce):
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Method(Call("torch.square", (n.x(),)), "sum", (self.axes,), keep)
 
+    def keras(self, n: View) -> Record:
+        return self.summary(n, Call("ops.square", (n.x(),)))
+
 
 class AnyTrue(Function):
     """Whether any of the truth values along `axis` is true, without the axis; Keras makes the mask of Masking of it."""
 
     axis: int
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(d for i, d in enumerate(shapes[0]) if i != self.axis)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type(tuple(d for i, d in enumerate(x.shape) if i != self.axis), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         left = [a for a in range(len(perm)) if a != self.axis]
@@ -154,6 +163,9 @@ class AnyTrue(Function):
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), "any", (self.axis,))
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.any", (n.x(),), {"axis": self.axis})
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         numbers = g.op(Cast(to=int(ir.DataType.INT32)), inputs[0])
@@ -177,7 +189,7 @@ def pooled(op: _Reduce, n: View, kind: str) -> Record:
     rank = len(n.shape())
     axes = {a % rank for a in op.axes}
     if axes != set(range(1, rank - 1)) or rank not in (3, 4, 5):
-        raise LookupError(f"Keras has no layer that reduces the axes {op.axes} of {rank}")
+        return op.summary(n, n.x())
     keep: dict[str, Any] = {"keepdims": True} if op.keepdims else {}
     return Layer(f"Global{kind}Pooling{rank - 2}D", keep, inputs=(n.x(),))
 

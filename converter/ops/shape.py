@@ -15,6 +15,7 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     channels_last,
     keras_layer,
@@ -31,9 +32,6 @@ class Transpose(Op):
 
     perm: tuple[int, ...]
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(shapes[0][p] for p in self.perm)
-
     def torch(self, n: View) -> Record:
         swapped = [i for i, p in enumerate(self.perm) if i != p]
         if len(swapped) == 2:
@@ -42,7 +40,7 @@ class Transpose(Op):
 
     def keras(self, n: View) -> Record:
         if self.perm[0] != 0:
-            raise LookupError("Permute cannot move the batch axis")
+            return Call("ops.transpose", (n.x(), self.perm))
         return Layer("Permute", {"dims": self.perm[1:]}, inputs=(n.x(),))
 
     @keras_layer("Permute")
@@ -70,20 +68,13 @@ class Reshape(Op):
 
     target: tuple[int, ...] = operand(1)
 
-    def shape(self, *shapes: Dims) -> Dims:
-        before = shapes[0]
-        made: list[int | None] = [before[i] if d == 0 else d for i, d in enumerate(self.target)]
-        if -1 in self.target:
-            rest = [d for d in made if d != -1]
-            kept = [i for i, d in enumerate(self.target) if d == 0]
-            known = all(before[i] is not None for i in range(len(before)) if i not in kept)
-            count = math.prod(d or 1 for i, d in enumerate(before) if i not in kept)
-            share = math.prod(d or 1 for i, d in enumerate(made) if d != -1 and i not in kept)
-            made[self.target.index(-1)] = count // share if known and None not in rest[len(kept) :] else None
-        return tuple(made)
+    def reached(self, before: Dims) -> Dims:
+        """The shape of the result for an input of that shape."""
+        (made,) = self.outputs(Type(before, ir.DataType.FLOAT))
+        return made.shape
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
-        after = self.shape(shape)
+        after = self.reached(shape)
         parts = groups(shape, after)
         if parts is None:
             return None
@@ -104,7 +95,7 @@ class Reshape(Op):
 
     def hoisted(self, perm: Perm, before: Dims) -> Op | None:
         """The reshape whose output is this one's, transposed; None where elements would have to move."""
-        after = self.shape(before)
+        after = self.reached(before)
         if perm[0] != 0 or any(d is None for d in after[1:]):
             return None
         solid = [p for p in perm if after[p] != 1]
@@ -129,12 +120,15 @@ class Reshape(Op):
         return Index(n.x(), tuple(items))
 
     def keras(self, n: View) -> Record:
-        if self.target[0] != 0:
-            raise LookupError("a Keras Reshape keeps the batch axis")
         if self.target == (0, -1):
             return Layer("Flatten", inputs=(n.x(),))
         lengths = tuple(n.shape()[i] if d == 0 else d for i, d in enumerate(self.target))
-        return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
+        if self.target[:1] == (0,) and None not in lengths[1:]:
+            return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
+        known = [made if d == -1 else d for d, made in zip(lengths, n.out_shape(), strict=True)]
+        if known.count(None) > 1:
+            raise LookupError("it keeps several lengths that are known at run time only, and a Keras graph reads none")
+        return Call("ops.reshape", (n.x(), target(known)))
 
     @keras_layer("Reshape", vet=refusals.one_unknown_length)
     @staticmethod
@@ -167,24 +161,16 @@ class Reshape(Op):
         kept = bool(before and after) and _alike(before[0], after[0])
         if kept and len(after) == 2 and len(before) > 2:
             return g.op(Flatten(), x)
-        lengths = [
-            d if isinstance(d, int) and i else 0 if i < len(before) and _alike(before[i], d) else -1
-            for i, d in enumerate(after)
-        ]
-        if lengths.count(-1) > 1:
-            raise Refusal("it has more than one length that is known at run time only.", "Export it with fixed sizes.")
-        return g.op(Reshape(target=tuple(lengths)), x)
+        wanted = _target(before, after)
+        if wanted is not None:
+            return g.op(Reshape(target=wanted), x)
+        return _around_ones(g, x, before, after)
 
 
 class Unsqueeze(Op):
     """New axes of length 1, at these places of the result."""
 
     axes: tuple[int, ...] = operand(1)
-
-    def shape(self, *shapes: Dims) -> Dims:
-        rest = iter(shapes[0])
-        rank = len(shapes[0]) + len(self.axes)
-        return tuple(1 if i in self.axes else next(rest) for i in range(rank))
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         rank = len(perm) + len(self.axes)
@@ -203,7 +189,7 @@ class Unsqueeze(Op):
 
     def keras(self, n: View) -> Record:
         if any(d is None for d in n.out_shape()[1:]) or 0 in self.axes:
-            raise LookupError("Reshape takes known lengths")
+            return Call("ops.expand_dims", (n.x(), self.axes[0] if len(self.axes) == 1 else self.axes))
         return Layer("Reshape", {"target_shape": n.out_shape()[1:]}, inputs=(n.x(),))
 
 
@@ -211,10 +197,6 @@ class Flatten(Op):
     """(N, ...) -> (N, product of the rest)."""
 
     axis: int = 1
-
-    def shape(self, *shapes: Dims) -> Dims:
-        rest = shapes[0][1:]
-        return (shapes[0][0], None if None in rest else math.prod(d or 1 for d in rest))
 
     def torch(self, n: View) -> Record:
         if n.own:
@@ -242,15 +224,6 @@ class Concat(Op):
 
     axis: int
 
-    def shape(self, *shapes: Dims) -> Dims:
-        axis = self.axis % len(shapes[0])
-        made: list[int | None] = []
-        for i, lengths in enumerate(zip(*shapes, strict=True)):
-            known = [d for d in lengths if d is not None]
-            total: int | None = sum(known) if len(known) == len(lengths) else None
-            made.append(total if i == axis else (known[0] if known else None))
-        return tuple(made)
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Concat(axis=moved(self.axis, perm)), perm
 
@@ -262,6 +235,8 @@ class Concat(Op):
 
     def keras(self, n: View) -> Record:
         last = self.axis in (-1, len(n.shape()) - 1)
+        if self.axis % len(n.shape()) == 0 or any(n.array(i) is not None for i in range(len(n.all()))):
+            return Call("ops.concatenate", (list(n.all()),), {"axis": self.axis})
         return Layer("Concatenate", {} if last else {"axis": self.axis}, inputs=n.all())
 
     @keras_layer("Concatenate", vet=refusals.one_dtype)
@@ -283,6 +258,38 @@ class Concat(Op):
     @staticmethod
     def aten(g: TorchCapture, tensors: tuple[ir.Value, ...], dim: int) -> ir.Value:
         return g.op(Concat(axis=dim % len(g.shape(tensors[0]))), *tensors) if len(tensors) > 1 else tensors[0]
+
+
+def _target(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[int, ...] | None:
+    """The lengths as Reshape takes them: 0 for an axis that stays, one -1; None where more of them are symbols."""
+    stays = [i < len(before) and _alike(before[i], d) for i, d in enumerate(after)]
+    made = [0 if stays[i] and (not i or not isinstance(d, int)) else d for i, d in enumerate(after)]
+    open_ = [i for i, d in enumerate(made) if not isinstance(d, int)]
+    if len(open_) > 1:
+        return None
+    if open_ or (made and made[0] == 0):
+        return tuple(d if isinstance(d, int) else -1 for d in made)
+    return (-1, *made[1:]) if made else ()
+
+
+def _around_ones(g: TorchCapture, x: ir.Value, before: tuple[Any, ...], after: tuple[Any, ...]) -> ir.Value:
+    """The reshape of what is left without the axes of length 1, which go first and come last."""
+    from converter.ops.indexing import Squeeze  # which is written with this file's ops
+
+    gone = tuple(i for i, d in enumerate(before) if d == 1)
+    fresh = tuple(i for i, d in enumerate(after) if d == 1)
+    core, wanted = [d for d in before if d != 1], tuple(d for d in after if d != 1)
+    target_ = _target(tuple(core), wanted)
+    if target_ is None:
+        symbols = ", ".join(str(d) for d in after if not isinstance(d, int))
+        raise Refusal(
+            f"it makes axes of several lengths that are known at run time only ({symbols}).",
+            "Give all but one of them a number instead of a name in --input (example_inputs, dynamic).",
+        )
+    x = g.op(Squeeze(axes=gone), x) if gone else x
+    if not all(_alike(a, b) for a, b in zip(core, wanted, strict=False)) or len(core) != len(wanted):
+        x = g.op(Reshape(target=target_), x)
+    return g.op(Unsqueeze(axes=fresh), x) if fresh else x
 
 
 def _alike(one: Any, other: Any) -> bool:
