@@ -72,7 +72,7 @@ class Net(keras.Model):
 
 @keras.saving.register_keras_serializable("own")
 class Pooled(layers.Layer):
-    """The mean of the steps that a mask does not hide."""
+    """The largest of the steps that a mask does not hide."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -82,10 +82,7 @@ class Pooled(layers.Layer):
         return None
 
     def call(self, x: Any, mask: Any = None) -> Any:
-        if mask is None:
-            return ops.mean(x, axis=1)
-        kept = ops.cast(mask, x.dtype)[:, :, None]
-        return ops.sum(x * kept, axis=1) / ops.maximum(ops.sum(kept, axis=1), 1.0)
+        return ops.max(x if mask is None else ops.where(mask[:, :, None], x, -9.0), axis=1)
 
 
 class Branching(layers.Layer):

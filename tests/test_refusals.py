@@ -82,8 +82,6 @@ def masked(x: Any) -> Any:
 
 BAD: dict[str, Callable[[], Any]] = {
     "classes": functional((4, 3), lambda x: L.Bidirectional(L.LSTM(2), name="bi")(Scale(name="s")(x))),
-    "lambda": functional((4,), lambda x: L.Lambda(lambda t: t * 2, name="la")(L.Dense(3, activation=own, name="d")(x))),
-    "class_and_option": functional((4, 3), lambda x: Scale(name="s")(L.Reshape((-1, 12), name="r")(x))),
     "options": functional(
         (4, 3),
         lambda x: L.Add(name="mix")(
@@ -116,10 +114,6 @@ BAD: dict[str, Callable[[], Any]] = {
     "ranks": functional((2, 2, 2, 2, 3), lambda x: Scale(name="s")(L.BatchNormalization(name="bn")(x))),
     "mask_value": functional((4, 3), lambda x: Scale(name="s")(L.Masking(np.array([0.0, 1.0, 2.0]), name="mk")(x))),
     "training": functional((4,), lambda x: Scale(name="s")(L.Dropout(0.5, name="drop")(x, training=True))),
-    "wrapped": functional(
-        (6, 6, 3), lambda x: L.SpectralNormalization(L.Conv2D(2, 2, activation=own), name="sn")(x)
-    ),
-    "activation_layer": functional((4,), lambda x: L.Dense(3, activation=Scale(name="act"), name="d")(x)),
     "mask": functional((5,), masked, "int32"),
     "mask_own": functional(
         (5, 3),
