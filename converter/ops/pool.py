@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from converter.ops.base import Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
+from converter.ops.elementwise import Mul
 from converter.ops.padding import (
     Pads,
     around,
@@ -68,9 +71,7 @@ class _Pool(Op, abstract=True):
         if pairs is None or (list(pairs) == wanted and any(p != (0, 0) for p in pairs) and not self.counts_padding()):
             settings["padding"] = "same"
         elif any(p != (0, 0) for p in pairs):
-            if not self.zeros_are_padding(n.value(0)):
-                raise LookupError(f"padding {pairs} is not 'same', and zeros in its place could change the result")
-            x = zero_padding(x, pairs)
+            x = zero_padding(x, pairs) if self.zeros_are_padding(n.value(0)) else self.surrounded(x, pairs)
         return Layer(f"{self.kind}Pooling{rank}D", settings, inputs=(x,))
 
     def around(self, pairs: tuple[tuple[int, int], ...]) -> Pads | None:
@@ -86,6 +87,10 @@ class _Pool(Op, abstract=True):
     def zeros_are_padding(self, x: ir.Value) -> bool:
         """Whether zeros around the input give the same as padding."""
         return self.counts_padding()
+
+    def surrounded(self, x: Record, pairs: tuple[tuple[int, int], ...]) -> Record:
+        """`x` with what stands for padding around it in Keras, where zeros do not."""
+        raise LookupError(f"padding {pairs} is not 'same', and zeros in its place could change the result")
 
     def ceiled(self, sizes: Dims) -> tuple[int, ...] | None:
         """The padding with which torch's ceil_mode has just these windows, None where no padding does.
@@ -132,6 +137,9 @@ class MaxPool(_Pool):
 
     def zeros_are_padding(self, x: ir.Value) -> bool:
         return nonnegative(x)
+
+    def surrounded(self, x: Record, pairs: tuple[tuple[int, int], ...]) -> Record:
+        return Call("ops.pad", (x, ((0, 0), *pairs, (0, 0))), {"constant_values": float("-inf")})
 
     def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
         pads = self.around(pairs)
@@ -189,6 +197,16 @@ class MaxPool(_Pool):
         rate = spread(dilation, rank)
         found = _windows(g, x, kernel_size, stride, padding, rate, first, ceil_mode)
         return g.op(MaxPool(**found, dilations=rate if set(rate) != {1} else None), x)
+
+
+class _WithPlaces(Op, abstract=True):
+    """Pooling that tells the places of the largest elements too: these have no mapping, the elements have."""
+
+    @torch_operation("max_pool1d_with_indices.default")
+    @torch_operation("max_pool2d_with_indices.default", "max_pool3d_with_indices.default")
+    @staticmethod
+    def aten(g: TorchCapture, *given: Any) -> tuple[ir.Value, None]:
+        return MaxPool.aten(g, *given), None
 
 
 def numbers_of(x: ir.Value) -> None:
@@ -255,6 +273,8 @@ class AveragePool(_Pool):
             settings |= {"ceil_mode": True, "count_include_pad": False}
         elif not self.count_include_pad and self.is_same(n.shape()[2:]):
             return Call("average_pool_same", (n.x(), self.kernel_shape, self.strides))
+        elif self.count_include_pad and pairs is not None:
+            return Module(f"nn.AvgPool{rank}d", (), settings, inputs=(padded(n.x(), pairs),))
         else:
             raise LookupError(f"torch's AvgPool{rank}d has no padding {pairs}")
         return Module(f"nn.AvgPool{rank}d", (), settings, inputs=(n.x(),))
@@ -296,15 +316,36 @@ class AveragePool(_Pool):
         divisor_override: int | None,
     ) -> ir.Value:
         if divisor_override is not None:
-            raise Refusal(f"divisor_override={divisor_override} has no mapping.")
+            if ceil_mode:
+                raise Refusal(f"divisor_override={divisor_override} with ceil_mode has no mapping.")
+            y = AveragePool.aten(g, x, kernel_size, stride, padding, False, True, None)
+            count = math.prod(spread(kernel_size, len(g.shape(x)) - 2))
+            return g.op(Mul(), y, g.constant(count / divisor_override, like=y))
         batched(g.shape(x), len(kernel_size))
         numbers_of(x)
         rank = len(g.shape(x)) - 2
         found = _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
-        if ceil_mode and found != _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True):
-            raise Refusal("ceil_mode makes the last window smaller than the others.", "Use ceil_mode=False.")
+        if ceil_mode and found != (wide := _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True)):
+            whole = g.op(AveragePool(**wide, count_include_pad=1), x)
+            return g.op(Mul(), whole, g.constant(shares(g, x, wide, found, count_include_pad), like=x))
         included = int(count_include_pad and any(found["pads"]))
         return g.op(AveragePool(**found, count_include_pad=included), x)
+
+
+def shares(g: TorchCapture, x: ir.Value, wide: dict[str, Any], found: dict[str, Any], padded: bool) -> np.ndarray:
+    """For each window of `wide`: its size over the number of its elements that count, torch's divisor.
+
+    Elements that ceil_mode adds behind never count, those of the padding do where `padded` says so.
+    """
+    made: np.ndarray = np.ones(())
+    own = pairs_of(found["pads"])
+    for i, (n, k, s) in enumerate(zip(g.shape(x)[2:], wide["kernel_shape"], wide["strides"], strict=True)):
+        front, back = own[i]
+        starts = np.arange(g.made()[2 + i]) * s - front
+        low, high = (-front, (n or 0) + back) if padded else (0, n or 0)
+        counts = np.minimum(starts + k, high) - np.maximum(starts, low)
+        made = made[..., None] * (k / counts)
+    return made[None, None]
 
 
 MADE = frozenset({"Relu", "Sigmoid", "Softmax", "Exp", "Softplus", "HardSigmoid", "Abs", "Sqrt"})
