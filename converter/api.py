@@ -9,15 +9,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from converter import frameworks, given, proof, rows, saving, sources, trained
+from converter import frameworks, given, proof, record_back, record_keras, rows, saving, sources, trained
 from converter.conversion import Conversion, Placed, Turn, WeightMap, WeightMaps, output_names
 from converter.dropped import dropped_of
+from converter.errors import UsageError
 from converter.files.outputs import Staged, room
 from converter.graph import flatten, padding
 from converter.graph import layout as layouts
 from converter.graph.duplicate import duplicate
 from converter.graph.graph import GraphBuilder
-from converter.report import Report
+from converter.record import Record, Unfit
+from converter.report import Remark, Report
 from converter.request import check
 from converter.sources import Source
 
@@ -173,7 +175,31 @@ class Output:
 
 
 def _made(source: Source, asked: Asked) -> Conversion:
-    """The conversion, nothing verified yet."""
+    """The conversion, nothing verified yet: by the source's record where it fits."""
+    why: list[Remark] = []
+    if asked.to == "keras" and source.kind == "torch" and source.record is not None:
+        try:
+            return record_back.made(source, asked.layout, _there)
+        except Unfit as error:
+            if asked.examples.inputs is None and not asked.examples.kwargs:
+                raise UsageError(
+                    f"The module's record is not used: {error}. So the module is traced, and for that it needs "
+                    "example inputs: --input 1,3,224,224 for each input, in Python "
+                    "example_inputs=(torch.zeros(1, 3, 224, 224),)."
+                ) from error
+            why.append(Remark("record", f"not used: {error}"))
+    made = _converted(source, asked)
+    made.report.notes += why
+    return made
+
+
+def _there(model: Any, name: str, layout: Layout) -> Conversion:
+    """A Keras model once more the way that it went to PyTorch."""
+    return _converted(Source("keras", model, name), Asked(model, "torch", layout))
+
+
+def _converted(source: Source, asked: Asked) -> Conversion:
+    """The conversion by the graph."""
     captured = _captured(source, asked.examples)
     g = captured.graph
     g.output_names = output_names(captured.outputs, g.output_names, len(g.graph.outputs))
@@ -197,6 +223,8 @@ def _made(source: Source, asked: Asked) -> Conversion:
         made.make_graph = lambda: (g, turns)
         if asked.to == "torch":
             written = _as_torch(made, duplicate(g), captured.outputs, source)
+            recorded = record_keras.write(source.model, made.source, asked.layout, turns)
+            made.make_record = lambda _: None if recorded is None else Record(recorded)
         else:
             made.make_model = lambda: made.onnx
     report.turns = [str(turn) for turn in made.turns]
@@ -252,9 +280,11 @@ def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, l
     written = to_keras.write(g.graph, outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name)
     made.source = written.text
     made.depth = source.layers
-    made.make_model = lambda: keras_load.load(
-        written.text, [(w.layer, w.name, w.data) for w in written.weights], made.depth
+    made.rebuild = lambda arrays: keras_load.load(
+        written.text, [(w.layer, w.name, data) for w, data in zip(written.weights, arrays, strict=True)], made.depth
     )
+    rebuild = made.rebuild
+    made.make_model = lambda: rebuild([w.data for w in written.weights])
     made.arrays_of = keras_load.arrays_of
     made.report.notes += written.notes
     made.retrained += written.untied

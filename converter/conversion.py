@@ -14,6 +14,7 @@ from converter.errors import UsageError
 from converter.graph import onnx_model
 from converter.graph.duplicate import with_weights
 from converter.graph.graph import GraphBuilder, Origin
+from converter.record import Record, attach
 from converter.report import Report
 
 
@@ -112,9 +113,14 @@ class Conversion:
     """Why other numbers train than in the source: a sentence, and how many more."""
     thawed: list[tuple[str, int]] = field(default_factory=list)
     """The same of what a .keras file does not keep."""
+    rebuild: Callable[[list[np.ndarray]], Any] | None = None
+    """Makes another live model from weights in the order of `weights`."""
+    make_record: Callable[[Any], Record | None] | None = None
+    """Makes the record from the live model."""
     depth: int = 0
     """About how many layers there are, for frameworks that go through a model by recursion."""
     _model: Any = None
+    _record: Record | None = None
     _graph: tuple[GraphBuilder, list[Turn]] | None = None
 
     def __repr__(self) -> str:
@@ -126,7 +132,16 @@ class Conversion:
         """The live model; made at the first reading."""
         if self._model is None and self.make_model is not None:
             self._model = self.make_model()
+            if self.make_record is not None:
+                attach(self._model, self.record)
         return self._model
+
+    @property
+    def record(self) -> Record | None:
+        """What the target has no place for; it travels with the files and with the live model."""
+        if self._record is None and self.make_record is not None:
+            self._record = self.make_record(self.model)
+        return self._record
 
     @property
     def graph(self) -> GraphBuilder | None:

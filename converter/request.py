@@ -16,7 +16,9 @@ from typing import Any
 
 from converter import sources
 from converter.errors import UsageError
+from converter.files import record_members
 from converter.files.recognise import recognise
+from converter.record import attached
 from converter.write.names import hides_a_module
 
 TARGETS = ("torch", "keras", "onnx")
@@ -154,7 +156,7 @@ def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any
     names = [name for name, value in given.items() if value is not None]
     path = isinstance(model, str | os.PathLike)
     program = type(model).__name__ == "ExportedProgram" or (path and recognise(Path(model)) == "pt2")
-    if kind == "torch" and not program and inputs is None and not kwargs:
+    if kind == "torch" and not program and inputs is None and not kwargs and not _recorded(model):
         raise UsageError(
             "PyTorch code is traced, and for that it needs example inputs: --input 1,3,224,224 for each input, "
             "in Python example_inputs=(torch.zeros(1, 3, 224, 224),)."
@@ -168,6 +170,13 @@ def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any
             f"{names[0]} is for PyTorch code that has to be traced; {what} knows its inputs. "
             "Leave it out; --inputs (inputs) gives the arrays to verify with."
         )
+
+
+def _recorded(model: Any) -> bool:
+    """Whether a record says what the module was before: where that fits, nothing is traced."""
+    if not isinstance(model, str | os.PathLike):
+        return attached(model) is not None
+    return recognise(Path(model)) == "safetensors" and record_members.of_safetensors(Path(model)) is not None
 
 
 def check_example_forms(inputs: Any, kwargs: Any) -> None:

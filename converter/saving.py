@@ -8,7 +8,8 @@ from typing import Any
 
 from converter import frameworks
 from converter.conversion import Conversion
-from converter.files.keras_archive import without_dates
+from converter.files import record_members
+from converter.files.keras_archive import settle
 from converter.files.outputs import Staged, Write
 from converter.files.tensors import save_tensors
 from converter.proof import target_specs
@@ -76,7 +77,7 @@ def _files(made: Conversion, where: Path, staged: Staged) -> dict[Path, Write]:
     if made.to == "torch":
         source = where.with_suffix(".py") if kind in (".py", ".safetensors") else where / "model.py"
         files[source] = lambda p: _text(p, made.source)
-        files[source.with_suffix(".safetensors")] = lambda p: save_tensors(p, made.arrays())
+        files[source.with_suffix(".safetensors")] = lambda p: _tensors(made, p)
         return files
     model = where if kind == ".keras" else where / "model.keras"
     files[model] = lambda p: _keras(made, p)
@@ -120,16 +121,28 @@ def _text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+def _tensors(made: Conversion, path: Path) -> None:
+    """The weights, and the record in the metadata."""
+    found = made.record
+    save_tensors(path, made.arrays(), {record_members.KEY: found.text} if found is not None else {})
+
+
 def _keras(made: Conversion, path: Path) -> None:
     """The live model as it is, or one made for the file where there is none or where training has left its marks."""
-    from converter.write import keras_load
-
     model = made._model
-    if model is None or getattr(model, "compiled", False):
-        layers = [(key.split("/", 1)[0], key.split("/", 1)[1], data) for key, data in made.arrays()]
-        model = keras_load.load(made.source, layers, made.depth)
+    if made.rebuild is not None and (model is None or getattr(model, "compiled", False)):
+        model = made.rebuild([data for _, data in made.arrays()])
     model.save(str(path))
-    without_dates(path)
+    found = made.record
+    members: dict[str, bytes | Path] = {}
+    if found is not None:
+        members[record_members.JSON] = found.text.encode()
+    aside = path.with_name(f"{path.name}.{record_members.TENSORS}")
+    if found is not None and found.tensors:
+        save_tensors(aside, list(found.tensors.items()))
+        members[record_members.TENSORS] = aside
+    settle(path, members)
+    aside.unlink(missing_ok=True)
 
 
 def _exported(made: Conversion, path: Path) -> None:

@@ -14,7 +14,9 @@ from typing import Any, Literal
 
 from converter import frameworks
 from converter.errors import UsageError
+from converter.files import record_members
 from converter.files.recognise import recognise
+from converter.record import Record, attached
 from converter.report import Remark
 
 KINDS: dict[str, Literal["keras", "torch"]] = {
@@ -40,6 +42,8 @@ class Source:
     compiled: dict[str, str] = field(default_factory=dict)
     arch: Any = None
     arch_args: dict[str, Any] | None = None
+    record: Record | None = None
+    """What a conversion that made this model left for the way back."""
 
     @property
     def layers(self) -> int:
@@ -189,7 +193,8 @@ def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
     check_arch(model, arch)
     kind = kind_of(model)
     if not isinstance(model, (str, os.PathLike)):
-        return Source(kind, model, str(getattr(model, "name", "") or type(model).__name__), compiled=_compiled(model))
+        name = str(getattr(model, "name", "") or type(model).__name__)
+        return Source(kind, model, name, compiled=_compiled(model), record=attached(model))
     path = Path(model)
     made = importable(arch) if isinstance(arch, str) else arch
     if kind == "torch":
@@ -200,12 +205,16 @@ def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
             program, repairs = torch_files.load_program(path)
             return Source("torch", program, name_of(path), path, repairs)
         module, repairs = state_dicts_torch.load(path, recognise(path), made, arch_args or {})
-        return Source("torch", module, name_of(path), path, repairs, arch=arch, arch_args=arch_args)
+        found = record_members.of_safetensors(path) if recognise(path) == "safetensors" else None
+        kept = Record(*found) if found is not None else None
+        return Source("torch", module, name_of(path), path, repairs, arch=arch, arch_args=arch_args, record=kept)
     from converter.files.keras_files import read_keras
 
     file = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args)
     repairs = [Remark(r.where, r.text) for r in file.repairs]
-    return Source("keras", file.model, name_of(path), path, repairs, file.names, file.compiled, arch, arch_args)
+    found = record_members.of_keras(path) if file.format == "keras" else None
+    kept = Record(*found) if found is not None else None
+    return Source("keras", file.model, name_of(path), path, repairs, file.names, file.compiled, arch, arch_args, kept)
 
 
 def _compiled(model: Any) -> dict[str, str]:

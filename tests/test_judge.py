@@ -311,21 +311,74 @@ def test_without_float64_source_it_rests_on_float32(source_model):
 class Casts(nn.Module):
     """float64 outside, float32 inside."""
 
-    def __init__(self, last):
+    def __init__(self, last, cast):
         super().__init__()
-        self.one, self.two, self.last = nn.Linear(8, 8), nn.Linear(8, 8), last
+        self.one, self.two, self.last, self.cast = nn.Linear(8, 8), nn.Linear(8, 8), last, cast
 
     def forward(self, x):
-        x = torch.tanh(nn.functional.linear(x.float(), self.one.weight.float(), self.one.bias.float()))
-        return self.two(x.to(self.two.weight.dtype)) if self.last else x.to(self.two.weight.dtype)
+        parts = [self.cast(part) for part in (x, self.one.weight, self.one.bias)]
+        x = torch.tanh(nn.functional.linear(*parts)).to(self.two.weight.dtype)
+        return self.two(x) if self.last else x
+
+
+def by_numpy(x):
+    """Where no mode of torch's sees it."""
+    return torch.from_numpy(x.detach().numpy().astype(np.float32))
 
 
 @pytest.mark.parametrize("last", [True, False], ids=["float32 within", "float32 throughout"])
 def test_float32_in_disguise_is_no_proof(last):
-    net = Casts(last)
+    net = Casts(last, by_numpy)
     verdict = judge(torch_runner(net), [torch_runner(net)], make_inputs([InputSpec("x", (None, 8))]))
     assert verdict.passed, verdict.to_dict()
     assert not verdict.proof, verdict.to_dict()
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["float32 within", "float32 throughout"])
+@pytest.mark.parametrize("cast", [lambda x: x.float(), lambda x: x.to(torch.float32), lambda x: x.type(torch.float32)])
+def test_a_module_that_casts_to_float32_is_proved_in_float64(last, cast):
+    torch.manual_seed(0)
+    net = Casts(last, cast)
+    source, plain = torch_runner(net), torch_runner(net_with(net, lambda x: x))
+    x = np.random.default_rng(0).normal(size=(3, 8))
+    (_, one), (_, two) = source.open64()([x])[0], plain.open64()([x])[0]
+    assert one.dtype == np.float64
+    assert np.abs(one - two).max() <= 1e-15
+    verdict = judge(source, [plain], make_inputs([InputSpec("x", (None, 8))]))
+    assert verdict.passed, verdict.to_dict()
+    assert verdict.proof, verdict.to_dict()
+
+
+def net_with(net, cast):
+    twin = Casts(net.last, cast)
+    twin.load_state_dict(net.state_dict())
+    return twin
+
+
+class Tables(nn.Module):
+    """Rotary angles made in float32 while the module runs, as language models do."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("rates", 1.0 / 10000 ** (torch.arange(0, 8, 2).float() / 8))
+
+    def forward(self, x):
+        steps = torch.arange(x.shape[1], dtype=torch.float32)
+        ramp = torch.linspace(0, 1, x.shape[1]) + torch.full((x.shape[1],), 0.1)
+        angles = torch.outer(steps, self.rates.float()) + ramp[:, None]
+        out = x[..., :4].float() * angles.cos() + torch.softmax(x[..., 4:], -1, dtype=torch.float32) * angles.sin()
+        return out.to(x.dtype)
+
+
+def test_tables_made_in_float32_are_made_in_float64():
+    x = np.random.default_rng(0).normal(size=(2, 5, 8))
+    net = Tables()
+    rates = net.rates.double().numpy()
+    angles = np.outer(np.arange(5.0), rates) + (np.linspace(0, 1, 5) + 0.1)[:, None]
+    e = np.exp(x[..., 4:])
+    wanted = x[..., :4] * np.cos(angles) + e / e.sum(-1, keepdims=True) * np.sin(angles)
+    ((_, got), *_) = torch_runner(net).open64()([x])
+    assert np.abs(got - wanted).max() <= 1e-14
 
 
 def test_lookup_alone_is_a_proof():

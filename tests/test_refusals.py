@@ -119,7 +119,7 @@ BAD: dict[str, Callable[[], Any]] = {
     "mask": functional((5,), masked, "int32"),
     "mask_own": functional(
         (5, 3),
-        lambda x: L.GlobalAveragePooling1D(name="pool")(x, mask=keras.ops.any(keras.ops.greater(x, 0), axis=-1)),
+        lambda x: L.GlobalAveragePooling1D(name="pool")(x, mask=keras.ops.any(keras.ops.signbit(x), axis=-1)),
     ),
     "masking": functional((4, 3), lambda x: L.LSTM(2, name="l")(L.Masking(name="mk")(x))),
     "nested": nested,

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import keras
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
+import pytest
 import torch
 from torch import Tensor, nn
 
-from converter.capture import torch_walk
+from converter.capture import from_torch, torch_walk
 from converter.capture.from_keras import KerasGraph, capture_layer
+from converter.errors import Unsupported
+from converter.graph import flatten, layout, padding
 from converter.graph.graph import Place, place_of
 from converter.graph.onnx_model import proto
+from converter.write import to_torch, torch_load
 
 L = keras.layers
 
@@ -47,3 +54,194 @@ def test_a_program_is_written_into_a_graph_that_keras_began() -> None:
     np.testing.assert_allclose(got, want.detach().numpy(), rtol=1e-5, atol=1e-6)
     assert {place_of(node).path for node in g.graph} == {"dense", "custom", "custom/conv", "custom/fc"}
     assert set(g.sources) >= {"dense/kernel", "custom/conv.weight", "custom/fc.bias"}
+
+
+class Fn(nn.Module):
+    """A function of its inputs, with a layer at hand."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, *xs: Tensor) -> Any:
+        return self.function(self, *xs)
+
+
+def again(model: nn.Module, examples: tuple[Tensor, ...], dynamic: Any = None) -> tuple[str, nn.Module]:
+    """The model read, and written as PyTorch once more: the text, and what it makes."""
+    if dynamic is not None and isinstance(model, Fn):
+        dynamic = (dynamic,)  # *xs is one parameter
+    captured = from_torch.capture(model.eval(), examples, dynamic=dynamic)
+    layout.settle(captured.graph, "source")
+    flatten.absorb(captured.graph)
+    padding.fold(captured.graph)
+    names = [value.name or "x" for value in captured.graph.graph.inputs]
+    written = to_torch.write(captured.graph.graph, captured.outputs, names, "model")
+    return written.text, torch_load.load(written.text, [(w.key, w.data) for w in written.weights]).eval()
+
+
+def check(model: nn.Module, *shapes: tuple[int, ...], dynamic: Any = None, other: tuple[Any, ...] = ()) -> str:
+    """The model read and written again answers the same in float64, at the lengths `other` too; the text."""
+    model = model.double().eval()
+    generator = torch.Generator().manual_seed(0)
+
+    def drawn(shapes: tuple[tuple[int, ...], ...]) -> tuple[Tensor, ...]:
+        return tuple(torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes)
+
+    text, made = again(model, drawn(shapes), dynamic)
+    for each in (shapes, other or shapes):
+        given = drawn(each)
+        with torch.no_grad():
+            want, got = model(*[x.clone() for x in given]), made(*given)
+        wants, gots = (r if isinstance(r, tuple) else (r,) for r in (want, got))
+        for one, two in zip(wants, gots, strict=True):
+            assert one.shape == two.shape
+            assert one.dtype == two.dtype
+            torch.testing.assert_close(two, one, rtol=1e-10, atol=1e-12)
+    return text
+
+
+# Memory ------------------------------------------------------------------------------------------------------------
+
+
+def add_to_a_view(m: Fn, x: Tensor) -> Tensor:
+    y = m.fc(x)
+    before = torch.relu(y)
+    y.view(2, -1).add_(1.0)
+    return y + before
+
+
+def a_view_read_later(m: Fn, x: Tensor) -> Tensor:
+    y = m.fc(x)
+    turned = y.transpose(0, 1)
+    y.mul_(2.0)
+    return turned
+
+
+def a_copy_stays(m: Fn, x: Tensor) -> Tensor:
+    y = m.fc(x)
+    copied = y.transpose(0, 1).reshape(8)
+    y.mul_(2.0)
+    return copied.view(4, 2).transpose(0, 1) + y
+
+
+def no_copy(m: Fn, x: Tensor) -> Tensor:
+    y = m.fc(x)
+    same = y.reshape(8)
+    y.mul_(2.0)
+    return same.view(2, 4) + y
+
+
+def twice_in_place(m: Fn, x: Tensor) -> Tensor:
+    y = m.fc(x)
+    z = y.relu_()
+    z.add_(1.0)
+    return y * z
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        *(add_to_a_view, a_view_read_later, a_copy_stays, no_copy),
+        twice_in_place,
+    ],
+)
+def test_what_is_changed_in_place_is_read_changed(function: Any) -> None:
+    check(Fn(function), (2, 4), dynamic=({},))
+
+
+def test_a_weight_that_is_changed_is_refused() -> None:
+    def change(m: Fn, x: Tensor) -> Tensor:
+        m.fc.bias.add_(1.0)
+        return m.fc(x)
+
+    with pytest.raises(Unsupported, match="changes a weight while the model runs"):
+        from_torch.capture(Fn(change).eval(), (torch.zeros(2, 4),))
+
+
+def test_an_input_that_is_changed_is_told() -> None:
+    def change(m: Fn, x: Tensor) -> Tensor:
+        x.add_(1.0)
+        return m.fc(x)
+
+    text = check(Fn(change), (2, 4))
+    assert "fc" in text
+    captured = from_torch.capture(Fn(change).eval(), (torch.zeros(2, 4),))
+    assert any("in place" in str(note) for note in captured.notes)
+
+
+# Several results, operations in parts ------------------------------------------------------------------------------
+
+
+def pairs(m: Fn, x: Tensor) -> Any:
+    a, b = x.chunk(2, 1)
+    c, d, e = torch.split(m.fc(x), [1, 2, 1], 1)
+    return torch.cat([a * b, c + e, d], 1)
+
+
+def rows_of(m: Fn, x: Tensor) -> Any:
+    first, *rest = x.unbind(1)
+    for each in rest:
+        first = first * 2 + each
+    return first
+
+
+def under_settings(m: Fn, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        y = torch.relu(x)
+    with torch.autocast("cpu", enabled=False):
+        z = m.fc(y)
+    return z + y
+
+
+@pytest.mark.parametrize("function", [pairs, rows_of, under_settings])
+def test_several_results(function: Any) -> None:
+    check(Fn(function), (2, 4))
+
+
+def test_an_operation_without_a_row_is_taken_apart() -> None:
+    check(Fn(lambda m, x: nn.functional.pixel_shuffle(m.fc(x).reshape(2, 4, 1, 1), 2)), (2, 4), dynamic=({},))
+
+
+def test_what_has_no_row_in_an_operations_parts_is_told() -> None:
+    with pytest.raises(Unsupported) as caught:
+        from_torch.capture(Fn(lambda m, x: torch.linalg.cross(x, torch.special.i1(x))).eval(), (torch.zeros(2, 3),))
+    assert [item.what for item in caught.value.items]
+
+
+# Modules as scopes -------------------------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    """A class with a layer that it calls twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.out = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.out(torch.relu(self.fc(torch.relu(self.fc(x))))) + x
+
+
+class Blocks(nn.Module):
+    """A loop over a ModuleList, a module called twice, one inside another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Block() for _ in range(2))
+        self.body = nn.Sequential(Block(), nn.Sequential(nn.Linear(4, 4), nn.ReLU()))
+        self.last = Block()
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.last(self.last(self.body(x)))
+
+
+def test_modules_become_classes_at_every_level() -> None:
+    text = check(Blocks(), (2, 4))
+    assert text.count("(nn.Module)") < 7
+    assert "self.layers_0 = " in text
+    assert text.count("self.last(") == 2
+    assert text.count("self.fc = nn.Linear(4, 4") == 2  # Block in a list, and Block in a Sequential

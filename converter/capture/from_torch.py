@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.capture import torch_nodes, torch_walk
+from converter.capture import torch_export, torch_nodes, torch_walk
 from converter.capture.captured import Captured
 from converter.capture.torch_graph import kind, to_numpy
 from converter.errors import BadInput, Item, Unsupported, UsageError
@@ -83,7 +83,7 @@ def _exported(
     except ValueError:
         pass  # a forward that Python cannot read the parameters of: export knows better
     try:
-        return torch_nodes.export(model, args or (), kwargs, dynamic, notes)
+        return torch_export.export(model, args or (), kwargs, dynamic, notes)
     except Exception as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise BadInput(f"torch.export cannot trace the model with these example inputs: {first}") from error

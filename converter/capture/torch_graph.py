@@ -51,9 +51,13 @@ class TorchGraph:
 
     # What every builder does -----------------------------------------------------------------------------------------
 
-    def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> Any:
+    def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> ir.Value:
         """Write one node of the module at hand and return its output."""
         return self.builder.op(op, *inputs, role=role, **facts)
+
+    def several(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> tuple[ir.Value, ...]:
+        """Write one node of the module at hand and return all its outputs."""
+        return self.builder.several(op, *inputs, role=role, **facts)
 
     def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value:
         """An initializer that is no weight of the source; `like` gives a float its dtype."""
@@ -62,6 +66,10 @@ class TorchGraph:
     def shape(self, value: ir.Value) -> Dims:
         """The value's shape; None for a length known at run time only."""
         return self.builder.shape(value)
+
+    def symbols(self, value: ir.Value) -> tuple[int | str | None, ...]:
+        """The value's shape with the names of the lengths that are known at run time only."""
+        return self.builder.symbols(value)
 
     def reshaped(self, value: ir.Value, shape: tuple[int, ...]) -> ir.Value:
         """A constant, reshaped once and for all."""

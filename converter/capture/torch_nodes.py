@@ -6,23 +6,10 @@ keys, and the fake tensors in `meta["val"]` are what torch.onnx itself builds on
 
 from __future__ import annotations
 
-import contextlib
-import inspect
-import logging
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
-
-from converter import frameworks
-
-VIEWS = frozenset(
-    {"view", "view_as", "reshape", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze", "expand", "expand_as"}
-    | {"transpose", "permute", "t", "movedim", "swapaxes", "select", "slice", "narrow", "split", "chunk", "unbind"}
-    | {"contiguous", "detach", "alias", "to", "diagonal", "unfold"}
-    | {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
-)
-"""Operations whose result may share its memory with their first argument."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +19,8 @@ class Where:
     path: str
     cls: str
     call: int
+    scope: str = ""
+    """The calls of the modules around it, 'encoder#0/layers.1#0/', as Place has it."""
 
     @property
     def builtin(self) -> bool:
@@ -39,102 +28,45 @@ class Where:
         return self.cls.startswith("torch.nn.")
 
 
-def export(model: Any, args: Sequence[Any], kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[Any]) -> Any:
-    """The module as an ExportedProgram in eval mode; the batch is dynamic where it can be."""
-    frameworks.before_torch()
-    import torch
-
-    given, named = _tensors(tuple(args)), _tensors(dict(kwargs or {}))
-    with _eval_mode(model), torch.no_grad(), _quiet():
-        if dynamic is None:
-            try:
-                # A batch of 1 would be taken for a constant.
-                wide, wide_named = _twice(given), _twice(named)
-                shapes = _by_name(model, _batches(wide), _batches(wide_named))
-                return torch.export.export(model, wide, wide_named, dynamic_shapes=shapes, strict=False)
-            except Exception as error:  # noqa: BLE001  export fails in many ways; the static one says which
-                first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-                notes.append(f"the batch size is fixed to that of the example inputs: {first}")
-        return torch.export.export(model, given, named, dynamic_shapes=dynamic or None, strict=False)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without torch's log of what it could not trace: that is an error, or a second try answers it."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.ERROR))
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
-def _tensors(values: Any) -> Any:
-    """Arrays as tensors, and each tensor as one of its own: export takes one that is given twice for one input."""
-    import numpy as np
-    import torch
-    from torch.utils import _pytree as tree
-
-    def alone(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return torch.from_numpy(np.array(value, order="C"))
-        return value.detach().clone() if isinstance(value, torch.Tensor) else value
-
-    return tree.tree_map(alone, values)
-
-
-def _twice(values: Any) -> Any:
-    """Every tensor whose first axis has length 1, twice along it."""
-    import torch
-    from torch.utils import _pytree as tree
-
-    def wide(value: Any) -> Any:
-        alone = isinstance(value, torch.Tensor) and value.ndim > 0 and value.shape[0] == 1
-        return torch.cat([value, value]) if alone else value
-
-    return tree.tree_map(wide, values)
-
-
-def _batches(values: Any) -> Any:
-    import torch
-    from torch.utils import _pytree as tree
-
-    def axis(value: Any) -> Any:
-        return {0: torch.export.Dim.AUTO} if isinstance(value, torch.Tensor) and value.ndim > 0 else None
-
-    return tree.tree_map(axis, values)
-
-
-def _by_name(model: Any, args: Any, kwargs: Any) -> Any:
-    """Dynamic axes as export wants them: by the names of forward's parameters."""
-    if not kwargs:
-        return args
-    bound = inspect.signature(model.forward).bind(*args, **kwargs)
-    return dict(bound.arguments)
-
-
-@contextlib.contextmanager
-def _eval_mode(model: Any) -> Iterator[None]:
-    """Eval mode, and each submodule's flag as before on leaving."""
-    flags = [(module, module.training) for module in model.modules()]
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, training in flags:
-            module.training = training
-
-
 def where(node: Any) -> Where:
     """The innermost module that a call stands in."""
-    stack = (node.meta.get("nn_module_stack") or {}).items()
-    entries = [(key, entry) for key, entry in stack if isinstance(entry, tuple) and len(entry) == 2]
-    if not entries:
-        return Where("", "", 0)
-    key, (path, cls) = entries[-1]
-    _, _, call = str(key).rpartition("@")
-    name = cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}"
-    return Where(path.partition("@")[0], name, int(call) if call.isdigit() and "@" in str(key) else 0)
+    stack = _stack(node)
+    return Where(*stack[-1]) if stack else Where("", "", 0)
+
+
+def _stack(node: Any) -> list[tuple[str, str, int]]:
+    """Path, class and call of every module around a call, from the outermost one."""
+    found = []
+    for key, entry in (node.meta.get("nn_module_stack") or {}).items():
+        if isinstance(entry, tuple) and len(entry) == 2 and not str(key).startswith("_empty"):
+            path, cls = entry
+            _, _, call = str(key).rpartition("@")
+            name = cls if isinstance(cls, str) else f"{cls.__module__}.{cls.__qualname__}"
+            number = int(call) if call.isdigit() and "@" in str(key) else 0
+            found.append((path.partition("@")[0], name, number))
+    return found
+
+
+def modules(program: Any) -> Callable[[Any], Where]:
+    """The innermost module around a call with the scope that it stands in.
+
+    A scope is every module that has others inside, and every class that is not torch's own: its calls are its body.
+    """
+    graphs = [m.graph for m in program.graph_module.modules() if hasattr(m, "graph")]
+    outer = {path for graph in graphs for node in graph.nodes for path, _, _ in _stack(node)[:-1]}
+
+    def found(node: Any) -> Where:
+        at = where(node)
+        around = [(path, call) for path, cls, call in _stack(node) if path in outer or not cls.startswith("torch.nn.")]
+        scope, before = "", ""
+        for path, call in around:
+            if path:
+                inner = path.removeprefix(f"{before}.") if before else path
+                scope += f"{inner.replace('/', '_').replace('#', '_')}#{call}/"
+                before = path
+        return replace(at, scope=scope)
+
+    return found
 
 
 def weights(program: Any) -> dict[str, tuple[str, Any]]:
@@ -221,9 +153,9 @@ def _sorted(structure: Any, order: list[int]) -> Any:
     return len(order) - 1
 
 
-def calls(program: Any) -> list[Any]:
+def calls(graph: Any) -> list[Any]:
     """The nodes that compute tensors, in order; sizes, checks and assertions are left out."""
-    return [n for n in program.graph.nodes if n.op == "call_function" and _makes_tensors(n)]
+    return [n for n in graph.nodes if n.op == "call_function" and _makes_tensors(n)]
 
 
 def _makes_tensors(node: Any) -> bool:
@@ -301,12 +233,20 @@ def _sizes(value: Any) -> Any:
     return _length(value) if hasattr(value, "node") and not hasattr(value, "op") else value
 
 
-def memory(program: Any) -> dict[str, str]:
-    """Node -> the first node of those that may share its memory."""
-    found: dict[str, str] = {}
-    for node in program.graph.nodes:
-        source: Any = node.args[0] if node.op == "call_function" and node.args else None
-        name, in_place = operation(node)
-        shares = in_place or name.partition(".")[0] in VIEWS
-        found[node.name] = found[source.name] if shares and hasattr(source, "op") else node.name
-    return found
+def works_in_place(node: Any) -> bool:
+    """Whether a call changes its first argument."""
+    return operation(node)[1]
+
+
+def symbolic(node: Any) -> tuple[str, dict[str, Any], list[Any]] | None:
+    """The name, attributes and inputs of a module that was kept whole as one of torch.onnx.ops' symbolic operations."""
+    if not str(node.target).startswith("onnx_symbolic."):
+        return None
+    inputs, name = node.args[:2]
+    given = node.kwargs
+    pools = {"i": given["attr_ints"], "f": given["attr_floats"], "s": given["attr_strs"]}
+    found: dict[str, Any] = {}
+    for key, kind, (start, end) in zip(given["attr_keys"], given["attr_types"], given["attr_pos"], strict=True):
+        values = list(pools[kind[0]][start:end])
+        found[key] = tuple(values) if kind.endswith("s") and len(kind) > 1 else values[0]
+    return f"{given.get('domain', '')}::{name}", found, list(inputs)

@@ -9,12 +9,17 @@ from typing import Any
 import onnx_ir as ir
 
 from converter import advice
-from converter.capture import torch_activations, torch_nodes
+from converter.capture import torch_activations, torch_nodes, torch_parts, torch_views
 from converter.capture.torch_graph import TorchGraph, Weight, kind
+from converter.capture.torch_memory import IN_TRAINING, Memory, written
 from converter.capture.torch_nodes import Where
 from converter.errors import Item, Unsupported
 from converter.graph.graph import GraphBuilder, Place
 from converter.ops.base import TORCH_OPERATIONS, Op, Refusal
+from converter.ops.cast import Cast
+
+Leaf = Callable[[str, dict[str, Any], tuple[Any, ...]], Any]
+"""(name, attributes, inputs) of a module that tracing kept whole -> what it gives."""
 
 
 def write(
@@ -23,21 +28,23 @@ def write(
     given: Sequence[ir.Value],
     place: Place,
     weight: Weight | None = None,
-    where: Callable[[Any], Where] = torch_nodes.where,
+    where: Callable[[Any], Where] | None = None,
+    leaf: Leaf | None = None,
 ) -> list[ir.Value]:
     """Write an exported program into a graph, and return what it gives, in the order of `torch_nodes.outputs`.
 
     `given` are the values of its inputs, in the order of `torch_nodes.inputs`; `place` is the layer that is opened
     (Place("", "") for a whole model), `weight` makes the initializer of a weight from its name and tensor, `where` says
-    which module a node stands in. The graph may be one that another capture has begun.
-    Raises Unsupported with every call that has no mapping.
+    which module a node stands in, `leaf` writes what tracing kept whole. The graph may be one that another capture has
+    begun. Raises Unsupported with every call that has no mapping.
     """
-    walk = _Walk(g, program, place, weight or _weight_of(g, place), where)
+    reading = _Reading(g, place, weight or _weight_of(g, place), where or torch_nodes.modules(program), leaf)
+    walk = _Walk(reading, program.graph, torch_nodes.weights(program))
     for node, value in zip(torch_nodes.inputs(program), given, strict=True):
         walk.keep(node, value)
     walk.run()
-    if walk.items:
-        raise Unsupported(walk.items)
+    if reading.items:
+        raise Unsupported(reading.items)
     returned, _ = torch_nodes.outputs(program)
     return [walk.result(node) for node in returned]
 
@@ -50,34 +57,66 @@ def _weight_of(g: GraphBuilder, place: Place) -> Weight:
     return weight
 
 
-class _Walk:
+class _Reading:
+    """What the walks over a program and over the parts of its operations have in common."""
+
     def __init__(
-        self, g: GraphBuilder, program: Any, place: Place, weight: Weight, where: Callable[[Any], Where]
+        self, g: GraphBuilder, place: Place, weight: Weight, where: Callable[[Any], Where], leaf: Leaf | None
     ) -> None:
         self.g = g
         self.torch = TorchGraph(g)
-        self.program = program
         self.place = place
         self.weight = weight
         self.where = where
-        self.values: dict[str, Any] = {}
-        self.weights = torch_nodes.weights(program)
+        self.leaf = leaf
         self.shared: dict[Any, Any] = {}
-        self.memory = torch_nodes.memory(program)
         self.items: list[Item] = []
+
+    def at(self, at: Where) -> Place:
+        """The place of a module's nodes in the graph."""
+        kept = "FrozenBatchNorm" in at.cls
+        return replace(
+            self.place,
+            path=self.path(at),
+            cls=at.cls.rsplit(".", 1)[-1] or self.place.cls,
+            call=at.call or self.place.call,
+            trainable=self.place.trainable and not kept,
+            scope=self.place.scope + at.scope,
+        )
+
+    def path(self, at: Where) -> str:
+        """A module's path, behind that of the layer that is opened."""
+        return f"{self.place.path}/{at.path}" if self.place.path and at.path else at.path or self.place.path
+
+
+class _Walk:
+    """One graph: of a program, or of the parts of an operation that stands at `fixed`."""
+
+    def __init__(
+        self, reading: _Reading, graph: Any, weights: dict[str, tuple[str, Any]], fixed: Where | None = None
+    ) -> None:
+        self.reading = reading
+        self.g = reading.g
+        self.torch = reading.torch
+        self.graph = graph
+        self.weights = weights
+        self.fixed = fixed
+        self.items = reading.items if fixed is None else []
+        self.values: dict[str, Any] = {}
+        self.memory = Memory(graph)
         self.refused: set[str] = set()
 
     def run(self) -> None:
         """Write every call; what cannot be written is kept in `items`."""
-        wholes = _wholes(self.program)
-        for node in torch_nodes.calls(self.program):
+        wholes = _wholes(self.graph)
+        for node in torch_nodes.calls(self.graph):
             if node.name in wholes:
                 if wholes[node.name] is not None:
                     self._call(node, *wholes[node.name])
                 continue
             self._call(node, None, None)
 
-    def result(self, node: Any) -> ir.Value:
+    def result(self, node: Any) -> Any:
         """What a node that is returned holds."""
         try:
             value = self._value(node)
@@ -87,34 +126,78 @@ class _Walk:
             raise Unsupported([Item(node.name, "output", "the model returns what is no tensor.")])
         return value
 
+    def keep(self, node: Any, made: Any) -> None:
+        """Remember what a node gives."""
+        self.values[node.name] = made
+        self.memory.made(node.name)
+        values = made if isinstance(made, (tuple, list)) else [made]
+        for (lengths, _), value in zip(torch_nodes.results(node), values, strict=False):
+            if isinstance(value, ir.Value):
+                self.torch.lengths[id(value)] = lengths
+        if isinstance(made, ir.Value) and len(node.users) == 1:
+            self.torch.alone.add(id(made))
+
+    # One call ------------------------------------------------------------------------------------------------------
+
     def _call(self, node: Any, whole: type[Op] | None, source: Any) -> None:
         """One call, or a module whose calls together are one op."""
-        at = self.where(node)
+        at = self.fixed or self.reading.where(node)
         name, in_place = torch_nodes.operation(node)
-        self.torch.results = torch_nodes.results(node)
+        role = "" if at.builtin or self.fixed is not None else name.partition(".")[0]
         try:
-            with self.g.at(self._place(at)), self.g.role("" if at.builtin else name.partition(".")[0]):
+            with self.g.at(self.reading.at(at)), self.g.role(role):
+                self.torch.results = torch_nodes.results(node)
                 if whole is not None:
                     made: Any = self.torch.op(whole(), self._value(source))
                 else:
-                    made = self._written(node, name)
+                    made = self._written(node, name, in_place, at)
+                target = written(node)
+                if target is not None:
+                    made = self._alike(node, made)
+                    self._overwrite(node, target, made)
         except Refusal as refusal:
             before: Any = node.args[0] if node.args else None
             if not (torch_nodes.picks(node) and getattr(before, "name", "") in self.refused):
-                self.items.append(Item(self._path(at) or "forward", name, refusal.why, refusal.todo))
+                self.items.append(Item(self.reading.path(at) or "forward", name, refusal.why, refusal.todo))
             self.refused.add(node.name)
             made = self._unknown(node)
-        if in_place:
-            self._overwrite(node, made)
         self.keep(node, made)
 
-    def _written(self, node: Any, name: str) -> Any:
+    def _written(self, node: Any, name: str, in_place: bool, at: Where) -> Any:
+        """What a call gives: by its row, or by those of its parts."""
         if torch_nodes.picks(node):
             return self._picked(node)
+        kept = torch_nodes.symbolic(node)
+        if kept is not None and self.reading.leaf is not None:
+            named, attributes, inputs = kept
+            return self.reading.leaf(named, attributes, tuple(self._value(v) for v in inputs))
         row = TORCH_OPERATIONS.get(name) or torch_activations.activation(name)
-        if row is None:
+        if row is not None:
+            return row(self.torch, *[self._value(v) for _, v in torch_nodes.arguments(node)])
+        within = torch_parts.inlined(node)
+        if within is not None:
+            return self._inside(within, None)
+        found = torch_parts.parts(node, in_place)
+        if found is None:
             raise Refusal("there is no mapping for this operation.", advice.of_torch(name))
-        return row(self.torch, *[self._value(v) for _, v in torch_nodes.arguments(node)])
+        return self._inside(found, at)
+
+    def _inside(self, found: tuple[Any, list[Any]], at: Where | None) -> Any:
+        """Write the graph of an operation's parts (at the operation's place), or one that stands under a setting."""
+        graph, sources = found
+        walk = _Walk(self.reading, graph, {}, at)
+        placeholders = [n for n in graph.nodes if n.op == "placeholder"]
+        for placeholder, source in zip(placeholders, sources, strict=True):
+            if not hasattr(source, "op") or torch_nodes.shape_of(source) is not None:
+                walk.keep(placeholder, self._value(source))
+        walk.run()
+        if at is not None and walk.items:
+            parts = ", ".join(dict.fromkeys(item.what for item in walk.items))
+            raise Refusal(f"there is no mapping for this operation, nor for {parts}, of which it is made.", "")
+        (returned,) = next(n for n in graph.nodes if n.op == "output").args
+        if isinstance(returned, (tuple, list)):
+            return tuple(None if r is None else walk._value(r) for r in returned)
+        return walk._value(returned)
 
     def _picked(self, node: Any) -> Any:
         """One of the results of an operation that gives several."""
@@ -126,58 +209,82 @@ class _Walk:
             raise Refusal(f"it reads result {node.args[1]} of {node.args[0].target}, which has no mapping.")
         return picked
 
-    def _place(self, at: Where) -> Place:
-        kept = "FrozenBatchNorm" in at.cls
-        return replace(
-            self.place,
-            path=self._path(at),
-            cls=at.cls.rsplit(".", 1)[-1] or self.place.cls,
-            call=at.call or self.place.call,
-            trainable=self.place.trainable and not kept,
-        )
-
-    def _path(self, at: Where) -> str:
-        return f"{self.place.path}/{at.path}" if self.place.path and at.path else at.path or self.place.path
-
-    def keep(self, node: Any, made: Any) -> None:
-        """Remember what a node gives."""
-        self.values[node.name] = made
-        values = made if isinstance(made, (tuple, list)) else [made]
-        for (lengths, _), value in zip(torch_nodes.results(node), values, strict=False):
-            if isinstance(value, ir.Value):
-                self.torch.lengths[id(value)] = lengths
-        if isinstance(made, ir.Value) and len(node.users) == 1:
-            self.torch.alone.add(id(made))
-
-    def _overwrite(self, node: Any, made: Any) -> None:
-        """Whatever is read later and shares the memory of what was overwritten has the new numbers."""
-        before = self.values[node.args[0].name]
-        order = {n.name: i for i, n in enumerate(self.program.graph.nodes)}
-        for other in self.program.graph.nodes:
-            if other.name == node.name or self.memory[other.name] != self.memory[node.name]:
-                continue
-            if not any(order[user.name] > order[node.name] for user in other.users):
-                continue
-            if self.values.get(other.name) is before:
-                self.values[other.name] = made
-            elif other.name in self.values:
-                at = self.where(node).path or "forward"
-                why = "it changes a tensor in place of which a view is read later."
-                self.items.append(Item(at, torch_nodes.operation(node)[0], why, "Use the form that is not in place."))
-
     def _value(self, argument: Any) -> Any:
         if isinstance(argument, (tuple, list)):
             return tuple(self._value(a) for a in argument)
         if not hasattr(argument, "op"):
             return argument
-        if argument.name not in self.values and argument.name in self.weights:
-            path, tensor = self.weights[argument.name]
-            tensor = self.shared.setdefault(torch_nodes.storage(tensor), tensor)
-            self.keep(argument, self.weight(path, tensor))
-        value = self.values.get(argument.name)
+        name = argument.name
+        if name not in self.values and name in self.weights:
+            path, tensor = self.weights[name]
+            tensor = self.reading.shared.setdefault(torch_nodes.storage(tensor), tensor)
+            self.keep(argument, self.reading.weight(path, tensor))
+        if name in self.values and self.memory.stale(name):
+            self.keep(argument, self._again(argument))
+        value = self.values.get(name)
         if value is None:
-            raise Refusal(f"it reads {argument.name!r}, which is no tensor of the graph.")
+            raise Refusal(f"it reads {name!r}, which is no tensor of the graph.")
         return value
+
+    # Memory that is written ----------------------------------------------------------------------------------------
+
+    def _overwrite(self, node: Any, target: Any, made: Any) -> None:
+        """What shares the memory of `target`, which `node` has written, and is read later, reads what was written."""
+        while True:
+            others = self.memory.others(target.name, node.name)
+            if target.name in self.weights and self.memory.group_read(target.name, node.name):
+                raise Refusal("it changes a weight while the model runs.", "Compute a new tensor in its place.")
+            if target.op == "placeholder":
+                self.torch.note(f"it changes {target.name!r} in place, which what is written here does not.")
+            if torch_nodes.operation(target)[0].partition(".")[0] in IN_TRAINING and others:
+                why = "it changes in place what dropout handed on, which is a copy in training only."
+                raise Refusal(why, "Use the form that is not in place.")
+            parent = self.memory.parent.get(target.name)
+            self.values[target.name] = made
+            if parent is None or not others:
+                break
+            made, target = self._written_back(target, parent, made), parent
+        self.memory.wrote(node.name)
+        held: Any = node
+        while held is not None:
+            self.memory.made(held.name)
+            held = self.memory.parent.get(held.name)
+
+    def _alike(self, node: Any, made: Any) -> Any:
+        """What is written into memory has the memory's dtype."""
+        ((lengths, dtype),) = torch_nodes.results(node)
+        if made.dtype != kind(dtype):
+            made = self.torch.op(Cast(to=int(kind(dtype))), made)
+        self.torch.lengths[id(made)] = lengths
+        return made
+
+    def _written_back(self, look: Any, memory: Any, made: Any) -> Any:
+        """The memory with what was written into a look at it."""
+        call = torch_views.written_back(look, memory)
+        if call is None:
+            return made
+        name, given = call
+        row = TORCH_OPERATIONS.get(name)
+        if row is None:
+            raise Refusal(f"what it changes in place would have to be written back by {name}.", torch_views.PLAIN)
+        self.torch.results = torch_nodes.results(memory)
+        result = row(self.torch, *[made if v is None else self._value(v) for v in given])
+        self.torch.lengths[id(result)] = torch_nodes.shape_of(memory) or ()
+        return result
+
+    def _again(self, node: Any) -> Any:
+        """A look at memory that was written since it was computed, computed again."""
+        parent = self.memory.parent.get(node.name)
+        if parent is None:
+            raise Refusal("it reads a tensor that was changed in place.", torch_views.PLAIN)
+        if written(node) is not None:
+            return self._value(parent)
+        before, self.torch.results = self.torch.results, torch_nodes.results(node)
+        try:
+            name, in_place = torch_nodes.operation(node)
+            return self._written(node, name, in_place, self.fixed or self.reading.where(node))
+        finally:
+            self.torch.results = before
 
     def _unknown(self, node: Any) -> Any:
         """A stand-in for what a refused call would give, so that the walk can find everything else it must refuse."""
@@ -189,11 +296,11 @@ class _Walk:
         return tuple(made) if several else made[0]
 
 
-def _wholes(program: Any) -> dict[str, Any]:
+def _wholes(graph: Any) -> dict[str, Any]:
     """The calls of modules that are one op but leave several nodes: the last -> (class, input), the others -> None."""
     known = torch_activations.modules()
     groups: dict[tuple[str, str, int], list[Any]] = {}
-    for node in torch_nodes.calls(program):
+    for node in torch_nodes.calls(graph):
         at = torch_nodes.where(node)
         if at.builtin and at.cls.rsplit(".", 1)[-1] in known:
             groups.setdefault((at.path, at.cls, at.call), []).append(node)

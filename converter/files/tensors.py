@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,11 @@ DTYPES = {
 }
 
 
-def save_tensors(path: Path, tensors: Sequence[tuple[str, np.ndarray]]) -> None:
-    """Write arrays under their names; one array at a time is made contiguous."""
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+def save_tensors(
+    path: Path, tensors: Sequence[tuple[str, np.ndarray]], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays under their names, with words beside them; one array at a time is made contiguous."""
+    header: dict[str, object] = {"__metadata__": {"format": "pt", **(metadata or {})}}
     offset = 0
     ordered = sorted(tensors, key=lambda pair: (-pair[1].dtype.itemsize, pair[0]))
     for name, data in ordered:

@@ -344,6 +344,14 @@ def place_of(node: ir.Node) -> Place:
     return Place(props.get(LAYER, ""), props.get(CLASS, ""), int(props.get(CALL, "0")), trainable, props.get(SCOPE, ""))
 
 
+def local_name(place: Place) -> str:
+    """What the layer is called in the scope that it stands in: 'conv' for 'block.0.conv' in the scope of 'block.0'."""
+    around = "/".join(part.rpartition("#")[0] for part in place.scope.split("/")[:-1]).replace(".", "/")
+    if around and f"{place.path.replace('.', '/')}/".startswith(f"{around}/"):
+        return place.path[len(around) + 1 :]
+    return place.path.rsplit("/", 1)[-1]
+
+
 def facts_of(node: ir.Node) -> dict[str, str]:
     """The training facts of a node, those that ONNX has no attribute for."""
     return {k.removeprefix(FACT): v for k, v in node.metadata_props.items() if k.startswith(FACT)}

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
+from converter.ops import refusals
 from converter.ops.activations import Activation
-from converter.ops.base import Builder, Capture, Function, TorchCapture, View, keras_activation, torch_operation
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Function,
+    TorchCapture,
+    View,
+    keras_activation,
+    keras_operation,
+    torch_operation,
+)
 from converter.ops.elementwise import Add, Div, Mul, Neg, Sqrt, Sub
 from converter.ops.records import Call, Infix, Layer, Module, Record
 
@@ -47,6 +57,11 @@ class Exp(Activation):
     @keras_activation("exponential")
     @staticmethod
     def activation(g: Capture, x: ir.Value) -> ir.Value:
+        return g.op(Exp(), x)
+
+    @keras_operation("Exp", vet=refusals.floats)
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(Exp(), x)
 
 

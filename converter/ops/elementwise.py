@@ -22,8 +22,8 @@ from converter.ops.base import (
     keras_operation,
     torch_operation,
 )
-from converter.ops.cast import Cast
-from converter.ops.operands import floating, fold, merged, narrow, numbers, numbers_of, operands
+from converter.ops.cast import Cast, all_in, cast, promotion
+from converter.ops.operands import floating, fold, merged, narrow, numbers, numbers_of, operands, reals
 from converter.ops.records import Call, Infix, Layer, Method, Record
 
 
@@ -140,7 +140,7 @@ class Add(_Binary):
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Add(), *operands(g, x1, x2))
 
-    @torch_operation("add.Tensor")
+    @torch_operation("add.Tensor", "add.Scalar")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
         return g.op(Add(), *numbers(g, x, other if alpha == 1 else _times(g, other, alpha)))
@@ -170,7 +170,7 @@ class Sub(_Binary):
     def reversed(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
         return g.op(Sub(), *numbers(g, other, x if alpha == 1 else _times(g, x, alpha)))
 
-    @torch_operation("sub.Tensor")
+    @torch_operation("sub.Tensor", "sub.Scalar", "subtract.Tensor", "subtract.Scalar")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any, alpha: Any) -> ir.Value:
         return g.op(Sub(), *numbers(g, x, other if alpha == 1 else _times(g, other, alpha)))
@@ -201,17 +201,27 @@ class Mul(_Binary):
     def square(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(Mul(), x, x)
 
-    @torch_operation("mul.Tensor")
+    @torch_operation("square.default")
+    @staticmethod
+    def squared(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return g.op(Mul(), *numbers_of([x, x]))
+
+    @torch_operation("mul.Tensor", "mul.Scalar", "multiply.Tensor", "multiply.Scalar")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any) -> ir.Value:
         return g.op(Mul(), *numbers(g, x, other))
 
 
 class Div(_Binary):
-    """y = a / b."""
+    """y = a / b; of integers without its fraction."""
 
     sign: ClassVar[str] = "/"
     keras_class: ClassVar[str] = ""
+
+    def torch(self, n: View) -> Record:
+        if floating(n.value(0)):
+            return super().torch(n)
+        return Call("torch.div", (n.x(0), n.x(1)), {"rounding_mode": "trunc"})
 
     def rescaled(self, number: float, index: int) -> dict[str, float]:
         if not index or not number or not np.isfinite(1.0 / number):
@@ -235,10 +245,10 @@ class Div(_Binary):
             values = [g.op(Cast(to=int(ir.DataType.FLOAT)), v) for v in values]
         return g.op(Div(), *values)
 
-    @torch_operation("div.Tensor")
+    @torch_operation("div.Tensor", "div.Scalar", "divide.Tensor", "divide.Scalar", "true_divide.Tensor")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any) -> ir.Value:
-        return g.op(Div(), *numbers(g, x, other))
+        return g.op(Div(), *reals(g, x, other))
 
 
 class Max(_Extreme):
@@ -259,7 +269,7 @@ class Max(_Extreme):
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Max(), *operands(g, x1, x2))
 
-    @torch_operation("maximum.default")
+    @torch_operation("maximum.default", "max.other")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
         return g.op(Max(), *numbers(g, x, other))
@@ -283,7 +293,7 @@ class Min(_Extreme):
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(Min(), *operands(g, x1, x2))
 
-    @torch_operation("minimum.default")
+    @torch_operation("minimum.default", "min.other")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, other: ir.Value) -> ir.Value:
         return g.op(Min(), *numbers(g, x, other))
@@ -300,6 +310,9 @@ class Pow(Op):
     def torch(self, n: View) -> Record:
         return Call("torch.pow", (n.x(0), n.x(1)))
 
+    def keras(self, n: View) -> Record:
+        return Call("ops.power", (n.x(0), n.x(1)))
+
     @keras_operation("Power")
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
@@ -308,21 +321,34 @@ class Pow(Op):
             raise Refusal(f"a power of {values[0].dtype} numbers has no mapping.", "Cast them to floats before.")
         return g.op(Pow(), *values)
 
+    @torch_operation("pow.Tensor_Tensor", "pow.Tensor_Scalar", "pow.Scalar")
+    @staticmethod
+    def aten(g: TorchCapture, x: Any, exponent: Any) -> ir.Value:
+        kind = promotion([x, exponent])
+        if kind in (ir.DataType.INT32, ir.DataType.INT64) or kind.is_floating_point():
+            return g.op(Pow(), *all_in(g, kind, x, exponent))
+        return cast(g, g.op(Pow(), *all_in(g, ir.DataType.INT32, x, exponent)), kind)  # ONNX has no powers of others
+
 
 class _Method(Op, abstract=True):
     """One value in, one out, by a method of the tensor."""
 
     neutral: ClassVar[bool] = True
     method: ClassVar[str]
+    keras_function: ClassVar[str]
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), self.method)
+
+    def keras(self, n: View) -> Record:
+        return Call(self.keras_function, (n.x(),))
 
 
 class Neg(_Method):
     """y = -x."""
 
     method: ClassVar[str] = "neg"
+    keras_function: ClassVar[str] = "ops.negative"
 
     @keras_operation("Negative")
     @staticmethod
@@ -331,24 +357,43 @@ class Neg(_Method):
             raise Refusal(f"it negates {x.dtype.name} numbers, which have no sign.", "Cast them to floats before.")
         return g.op(Neg(), x)
 
+    @torch_operation("neg.default", "negative.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
+        if x.dtype == ir.DataType.UINT8:  # ONNX negates numbers with a sign alone
+            return cast(g, g.op(Neg(), cast(g, x, ir.DataType.INT32)), x.dtype)
+        return g.op(Neg(), x)
+
 
 class Sqrt(_Method):
     """y = the square root of x."""
 
     method: ClassVar[str] = "sqrt"
+    keras_function: ClassVar[str] = "ops.sqrt"
 
     @keras_operation("Sqrt")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(Sqrt(), x)
 
+    @torch_operation("sqrt.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return g.op(Sqrt(), *reals(g, x))
+
 
 class Abs(_Method):
     """y = the absolute value of x."""
 
     method: ClassVar[str] = "abs"
+    keras_function: ClassVar[str] = "ops.absolute"
 
     @keras_operation("Absolute", "Abs")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return g.op(Abs(), *numbers_of([x]))
+
+    @torch_operation("abs.default", "absolute.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value) -> ir.Value:
         return g.op(Abs(), *numbers_of([x]))

@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.ops.base import Capture, Op, Refusal, TorchCapture
-from converter.ops.cast import Cast
+from converter.ops.cast import Cast, all_in, promoted, promotion
 from converter.ops.shape import Unsqueeze
 
 
@@ -82,15 +82,14 @@ def operands(g: Capture, *xs: Any) -> list[ir.Value]:
 
 
 def numbers(g: TorchCapture, *xs: Any) -> list[ir.Value]:
-    """Arguments of an aten operation: values as they are, numbers as constants of the values' dtype."""
-    values = [x for x in xs if isinstance(x, ir.Value)]
-    kinds = {x.dtype for x in numbers_of(values)}
-    if len(kinds) != 1 or (not floating(values[0]) and any(isinstance(x, float) for x in xs)):
-        raise Refusal("it mixes dtypes.", "Cast them to one dtype before.")
-    if any(not isinstance(x, (ir.Value, bool, int, float)) for x in xs):
-        raise Refusal("it reads a size that is known at run time only.", "Export it with fixed sizes.")
-    like = values[0]
-    return [x if isinstance(x, ir.Value) else g.constant(float(x) if floating(like) else x, like) for x in xs]
+    """Arguments of an aten operation that computes, in the dtype that PyTorch gives them; Refusal for truth values."""
+    return numbers_of(promoted(g, *xs))
+
+
+def reals(g: TorchCapture, *xs: Any) -> list[ir.Value]:
+    """The same for an operation that gives floats of integers and truth values too: float32, PyTorch's default."""
+    to = promotion(xs)
+    return all_in(g, to if to.is_floating_point() else ir.DataType.FLOAT, *xs)
 
 
 def floating(value: ir.Value) -> bool:

@@ -10,7 +10,6 @@ import onnx_ir as ir
 from converter.ops import refusals
 from converter.ops.activations import Clip
 from converter.ops.base import KERAS_ACTIVATIONS, Capture, Op, Refusal, keras_operation
-from converter.ops.elementwise import Div, Sqrt
 from converter.ops.operands import alike, floating
 from converter.ops.pad import Pad
 from converter.ops.shape import Concat, Unsqueeze
@@ -55,11 +54,6 @@ class _Operations(Op, abstract=True):
     def clip(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         bounds = (operation.x_min, operation.x_max)
         return g.op(Clip(min=float(bounds[0]), max=float(bounds[1])), x)
-
-    @keras_operation("Rsqrt", vet=refusals.floats)
-    @staticmethod
-    def rsqrt(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
-        return g.op(Div(), g.constant(1.0, x), g.op(Sqrt(), x))
 
     @keras_operation("Stack", vet=refusals.only_tensors)
     @staticmethod

@@ -157,10 +157,10 @@ def two_numbers(option: Options, args: Sequence[Any]) -> Refusal | None:
 
 
 def floats(option: Options, args: Sequence[Any]) -> Refusal | None:
-    """Roots: of floats."""
+    """Functions of floats, for Keras's backends make different things of integers."""
     (x, *_) = (*args, None)
     if isinstance(x, Given) and x.dtype not in FLOATS:
-        return Refusal(f"it takes the root of numbers of the dtype {x.dtype}.", "Cast them to floats before.")
+        return Refusal(f"it takes numbers of the dtype {x.dtype}.", "Cast them to floats before.")
     return None
 
 

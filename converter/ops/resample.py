@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Dims, Function, Op, View
+from converter.ops.base import Builder, Dims, Function, View
 from converter.ops.cast import Cast, Where
 from converter.ops.compare import Less, LessOrEqual
 from converter.ops.elementwise import Abs, Add, Div, Max, Min, Mul, Sub
@@ -18,15 +18,10 @@ from converter.ops.records import Call, Infix, Record, Size
 from converter.ops.reduce import ReduceSum
 from converter.ops.shape import Transpose, Unsqueeze
 from converter.ops.sizes import counted, integer, least, minus, most, over, size, times, window
+from converter.ops.unary import Sin
 
 DOUBLE = int(ir.DataType.DOUBLE)
 RADIUS = {"lanczos3": 3, "lanczos5": 5}
-
-
-class Sin(Op):
-    """y = sin(x)."""
-
-    neutral: ClassVar[bool] = True
 
 
 class Resample(Function):

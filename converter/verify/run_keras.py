@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .compare import Array, plain
+from .keep64_torch import kept64
 from .runner import Boundary, NoFloat64, RunFn, Runner, attempt
 from .taps import Outputs, tap_name
 from .taps_keras import keras_taps
@@ -72,7 +73,8 @@ def keras_callable(model: Any, *, double: bool = False) -> RunFn:
 
         with exact_keras(), float64_keras() if double else contextlib.nullcontext():
             tensors = [keras.ops.convert_to_tensor(plain(array), dtype=str(array.dtype)) for array in arrays]
-            with keras_taps(keras.backend.backend()) as recorder:
+            kept = kept64() if double and keras.backend.backend() == "torch" else contextlib.nullcontext()
+            with kept, keras_taps(keras.backend.backend()) as recorder:
                 leaves = list(_leaves("", model(_packed(model, tensors), training=False)))
             taps = [(i, found) for i, (_, leaf) in enumerate(leaves) if (found := recorder.tap(leaf)) is not None]
             outputs = [(name, _array(leaf)) for name, leaf in leaves]

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .compare import Array
+from .keep64_torch import kept64
 from .runner import Boundary, NoFloat64, RunFn, Runner, first_line
 from .taps import Outputs, tap_name
 from .taps_torch import torch_taps
@@ -32,7 +33,7 @@ def torch_runner(
     pack = pack or _by_keyword(kwargs)
 
     def open64() -> RunFn:
-        return torch_callable(double_copy(model), device=device, pack=pack, own=True)
+        return torch_callable(double_copy(model), device=device, pack=pack, own=True, double=True)
 
     run32 = torch_callable(model, device=device, pack=pack)
     dtype = _dtype_of(model)
@@ -51,8 +52,11 @@ def _by_keyword(names: Sequence[str]) -> Pack:
     return pack
 
 
-def torch_callable(model: Any, *, device: str = "cpu", pack: Pack | None = None, own: bool = False) -> RunFn:
-    """arrays -> [(name, array)] in eval mode. `own`: the module is ours and may be moved."""
+def torch_callable(
+    model: Any, *, device: str = "cpu", pack: Pack | None = None, own: bool = False, double: bool = False
+) -> RunFn:
+    """arrays -> [(name, array)] in eval mode. `own`: the module is ours and may be moved; `double`: it is a float64
+    twin, whose own casts to float32 are not made."""
     import torch
 
     place = torch.device(device)
@@ -64,7 +68,7 @@ def torch_callable(model: Any, *, device: str = "cpu", pack: Pack | None = None,
         tensors = [_tensor(array).to(place) for array in arrays]
         args, named = pack(tensors) if pack is not None else (tensors, {})
         with exact_torch(device), _eval_mode(model):
-            with torch_taps() as recorder:
+            with kept64() if double else contextlib.nullcontext(), torch_taps() as recorder:
                 result = model(*args, **named)
             leaves = list(_leaves("", result))
             taps = [(i, found) for i, (_, leaf) in enumerate(leaves) if (found := recorder.tap(leaf)) is not None]

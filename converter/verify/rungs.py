@@ -95,9 +95,7 @@ def _chosen(ours: Reference, hop: Runner) -> list[int]:
 def _part(ours: Reference, chosen: Sequence[int]) -> Reference:
     """The reference on some of its sets."""
     double = None if ours.double is None else [ours.double[i] for i in chosen]
-    return replace(
-        ours, sets=[ours.sets[i] for i in chosen], single=[ours.single[i] for i in chosen], double=double
-    )
+    return replace(ours, sets=[ours.sets[i] for i in chosen], single=[ours.single[i] for i in chosen], double=double)
 
 
 def _stable(ours: Reference, hop: Runner, single: list[Outputs], double: list[Outputs]) -> list[str]:
@@ -223,9 +221,7 @@ def _large(ours: Reference, hop: Runner, name: str, tol: float, noise: float, ga
     return f"allows {tol:.1e}: {gates.budget:g} times {whose} own rounding in {dtype}, {noise:.1e} in {name}"
 
 
-def _own_noise(
-    ours: Reference, single: list[Outputs], double: list[Outputs] | None, gates: Gates
-) -> dict[str, float]:
+def _own_noise(ours: Reference, single: list[Outputs], double: list[Outputs] | None, gates: Gates) -> dict[str, float]:
     """Without a float64 source: the hop's own float32 error (at most `stated`), or what makes the budget `stated`."""
     if double is None:
         names = [name for name, _, _ in _pairs(ours, ours.single[0], single[0])]

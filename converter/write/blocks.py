@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from converter.graph.graph import LAYER, ROLE, SCOPE, TRAINABLE
+from converter.graph.graph import ROLE, SCOPE, TRAINABLE, local_name, place_of
 from converter.write.view import LOCAL, Item, items_of
 
 INDEX = re.compile(r"(\d+)([a-z]?)(?=[_\-./ ])")
@@ -61,7 +61,7 @@ def _level(items: list[Item], depth: int) -> None:
 def _name(item: Item) -> str:
     if item.scope:
         return item.scope.rsplit("#", 1)[0]
-    return item.nodes[0].metadata_props.get(LAYER, "").rsplit("/", 1)[-1]
+    return local_name(place_of(item.nodes[0]))
 
 
 def _best(items: list[Item], names: list[str], taken: set[int]) -> list[_Block] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,21 @@ def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]], layers: int 
     return model
 
 
+def load_in_order(text: str, arrays: Sequence[np.ndarray], layers: int = 0) -> Any:
+    """The model of a source whose weights are told apart by their order in `model.weights`."""
+    frameworks.choose_keras()
+    with _plain_keras(), frameworks.room_for(layers):
+        model = execute(text).build()
+        for variable, data in zip(model.weights, arrays, strict=True):
+            variable.assign(np.array(data, order="C", copy=True))
+    return model
+
+
+def arrays_in_order(model: Any) -> list[np.ndarray]:
+    """Every weight of a model in the order of `model.weights`, as it is now."""
+    return [_array(weight) for weight in model.weights]
+
+
 def load_file(path: Path, layers: int = 0) -> Any:
     """The model of a .keras file that this package has written."""
     import keras
@@ -43,14 +58,14 @@ def load_file(path: Path, layers: int = 0) -> Any:
 
 def arrays_of(model: Any) -> dict[str, np.ndarray]:
     """Every weight of a model by 'layer/weight', as it is now."""
+    return {f"{layer.name}/{weight.name}": _array(weight) for layer in model.layers for weight in layer.weights}
+
+
+def _array(weight: Any) -> np.ndarray:
     import keras
 
-    found = {}
-    for layer in model.layers:
-        for weight in layer.weights:
-            value = keras.ops.convert_to_numpy(weight)
-            found[f"{layer.name}/{weight.name}"] = np.asarray(value).astype(_numpy_dtype(str(weight.dtype)), copy=False)
-    return found
+    value = keras.ops.convert_to_numpy(weight)
+    return np.asarray(value).astype(_numpy_dtype(str(weight.dtype)), copy=False)
 
 
 def _numpy_dtype(name: str) -> np.dtype[Any]:

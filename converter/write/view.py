@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.graph import ROLE, Place, array, dims, facts_of, origin, place_of
+from converter.graph.graph import ROLE, Place, array, dims, facts_of, local_name, origin, place_of
 from converter.graph.nested import reads
 from converter.ops import base
 from converter.ops.base import Dims, Op
@@ -28,7 +28,7 @@ class NodeView:
         self.own = self.role == ""
         self.trainable = self.place.trainable
         self.training = facts_of(node)
-        self.local = node.metadata_props.get(LOCAL) or self.place.path.rsplit("/", 1)[-1] or node.op_type.lower()
+        self.local = node.metadata_props.get(LOCAL) or local_name(self.place) or node.op_type.lower()
 
     def value(self, index: int) -> ir.Value:
         """The value at an input that must be there."""

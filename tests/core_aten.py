@@ -1,0 +1,259 @@
+"""The rows of core ATen as PyTorch functions in families, and what has no row, with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Family:
+    """Functions of the same inputs, by name.
+
+    `ort`: rows that onnxruntime computes otherwise, with the reason; `fixed`: those whose dtype does not follow the
+    module's.
+    """
+
+    rows: dict[str, Callable[..., Any]]
+    inputs: Callable[[], tuple[Tensor, ...]]
+    ort: dict[str, str] = field(default_factory=dict)
+    fixed: frozenset[str] = frozenset()
+
+
+def floats(*shape: int) -> Tensor:
+    """Seeded floats, none of them near a corner of a function."""
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)), dtype=torch.float64)
+
+
+def special() -> tuple[Tensor, ...]:
+    """What functions trip over: zeros of both signs, halves, infinities, NaN."""
+    inf, nan = float("inf"), float("nan")
+    return (
+        torch.tensor(
+            [[0.0, -0.0, 0.5, -0.5, 1.5, 2.5, -1.5], [inf, -inf, nan, 3.7, -3.7, 1e-8, -1e-8]], dtype=torch.float64
+        ),
+    )
+
+
+def whole() -> tuple[Tensor, ...]:
+    """Integers, of both signs."""
+    return (torch.tensor([[7, -7, 3, 0], [-2, 5, 1, -9]], dtype=torch.int32),)
+
+
+def angles() -> tuple[Tensor, ...]:
+    """Numbers inside (-1, 1)."""
+    return (floats(3, 5).tanh(),)
+
+
+def named(*names: str) -> dict[str, Callable[..., Any]]:
+    return {name: getattr(torch, name) for name in names}
+
+
+UNARY = named("sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "atanh", "erf", "erfc", "expm1")
+SPECIAL = named("log", "log2", "log10", "log1p", "expm1", "sqrt", "rsqrt", "reciprocal", "exp2", "square", "exp")
+ROUNDING = named("floor", "ceil", "round", "trunc", "frac", "sign", "sgn", "neg", "abs")
+
+
+def pairs() -> tuple[Tensor, ...]:
+    """Every sign of dividend and divisor, quotients that are whole, and zeros of both signs."""
+    a = torch.tensor([7.5, -7.5, 7.5, -7.5, 6.0, -6.0, 0.0, -0.0, 1e-3, 0.3, -0.3, 5.0], dtype=torch.float64)
+    b = torch.tensor([2.0, 2.0, -2.0, -2.0, 3.0, 3.0, -1.5, 2.0, 0.7, 0.1, 0.1, -0.2], dtype=torch.float64)
+    return a, b
+
+
+def whole_pairs() -> tuple[Tensor, ...]:
+    """Integers of both signs, none of the second 0."""
+    return torch.tensor([7, -7, 7, -7, 6, -6, 0, 1]), torch.tensor([2, 2, -2, -2, 3, 3, -5, 4])
+
+
+def mixed() -> tuple[Tensor, ...]:
+    """float, int32, int64, bool, and a float without axes."""
+    return (
+        floats(4, 3),
+        torch.arange(3, dtype=torch.int32) - 1,
+        torch.arange(12).reshape(4, 3) % 5,
+        torch.tensor([True, False, True]),
+        torch.tensor(1.5, dtype=torch.float64),
+    )
+
+
+REMAINDERS: dict[str, Callable[..., Any]] = {
+    "remainder": lambda a, b: a % b,
+    "remainder_number": lambda a, b: a % -3,
+    "remainder_of_number": lambda a, b: torch.remainder(7, b),
+    "fmod": torch.fmod,
+    "fmod_number": lambda a, b: torch.fmod(a, -3),
+    "floor": lambda a, b: a // b,
+    "floor_number": lambda a, b: a // -3,
+    "floor_mode": lambda a, b: torch.div(a, b, rounding_mode="floor"),
+    "trunc_mode": lambda a, b: torch.div(a, b, rounding_mode="trunc"),
+    "trunc_number": lambda a, b: torch.div(a, -3, rounding_mode="trunc"),
+    "true": lambda a, b: a / b,
+    "true_number": lambda a, b: a / 3,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "copysign": torch.copysign,
+    "atan2": torch.atan2,
+}
+PROMOTED: dict[str, Callable[..., Any]] = {
+    "float_int": lambda f, i, j, b, s: f + i,
+    "float_long": lambda f, i, j, b, s: f * j,
+    "float_bool": lambda f, i, j, b, s: f * b,
+    "int_long": lambda f, i, j, b, s: i + j,
+    "int_bool": lambda f, i, j, b, s: i * b,
+    "int_number": lambda f, i, j, b, s: i + 2,
+    "int_float_number": lambda f, i, j, b, s: i * 2.5,
+    "long_float_number": lambda f, i, j, b, s: 1.5 - j,
+    "bool_number": lambda f, i, j, b, s: b + 1,
+    "float_scalar": lambda f, i, j, b, s: f * s,
+    "int_scalar": lambda f, i, j, b, s: i * s,
+    "scalar_number": lambda f, i, j, b, s: s * 3,
+    "int_division": lambda f, i, j, b, s: i / 2,
+    "alpha": lambda f, i, j, b, s: torch.add(f, j, alpha=2),
+    "int_alpha": lambda f, i, j, b, s: torch.sub(i, j, alpha=3),
+    "power_int": lambda f, i, j, b, s: i**2,
+    "power_long": lambda f, i, j, b, s: i**j,
+    "power_float": lambda f, i, j, b, s: j**0.5,
+    "power_of_number": lambda f, i, j, b, s: 2**j,
+    "power_mixed": lambda f, i, j, b, s: f**i,
+    "greater": lambda f, i, j, b, s: f > i,
+    "less_number": lambda f, i, j, b, s: i < 0.5,
+    "equal_bool": lambda f, i, j, b, s: b == j,
+    "less_bool": lambda f, i, j, b, s: b < True,
+    "not_equal": lambda f, i, j, b, s: j != 2,
+    "where": lambda f, i, j, b, s: torch.where(b, f, i),
+    "where_number": lambda f, i, j, b, s: torch.where(b, i, 2.5),
+    "where_numbers": lambda f, i, j, b, s: torch.where(b, 1, 2),
+    "filled": lambda f, i, j, b, s: i.masked_fill(b, 7),
+    "filled_scalar": lambda f, i, j, b, s: j.masked_fill(b, torch.tensor(3.0)),
+    "cast": lambda f, i, j, b, s: f.to(torch.int64),
+    "cast_bool": lambda f, i, j, b, s: f.bool(),
+    "cast_as": lambda f, i, j, b, s: i.type_as(j),
+    "lerp": lambda f, i, j, b, s: torch.lerp(f, f * 2, 0.25),
+    "addcmul": lambda f, i, j, b, s: torch.addcmul(f, f, f, value=0.3),
+    "addcdiv": lambda f, i, j, b, s: torch.addcdiv(f, f, f.exp(), value=3),
+    "addcmul_int": lambda f, i, j, b, s: torch.addcmul(i, i, i, value=2),
+    "hypot": lambda f, i, j, b, s: torch.hypot(f, f + s),
+}
+BITS: dict[str, Callable[..., Any]] = {
+    "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b,
+    "xor": lambda a, b: a ^ b,
+    "not": lambda a, b: ~a,
+    "and_number": lambda a, b: a & 6,
+    "left": lambda a, b: a << 2,
+    "left_by": lambda a, b: a << b.abs(),
+    "right": lambda a, b: a >> 1,
+    "right_by": lambda a, b: a >> b.abs(),
+    "bools_and": lambda a, b: (a > 0) & (b > 0),
+    "bools_or": lambda a, b: (a > 0) | (b > 0),
+    "bools_xor": lambda a, b: (a > 0) ^ (b > 0),
+    "bools_not": lambda a, b: ~(a > 0),
+    "logical_and": torch.logical_and,
+    "logical_or": torch.logical_or,
+    "logical_xor": torch.logical_xor,
+    "logical_not": lambda a, b: torch.logical_not(a),
+}
+
+FAMILIES: dict[str, Family] = {
+    "angles": Family({**UNARY, "acosh": lambda x: torch.acosh(x + 2.5), "log1p": torch.log1p}, angles),
+    "special": Family(SPECIAL, special),
+    "rounding": Family(
+        {**ROUNDING, "tenths": lambda x: torch.round(x, decimals=1), "tens": lambda x: torch.round(x, decimals=-1)},
+        special,
+        ort=dict.fromkeys(("sign", "sgn"), "ONNX's Sign of NaN is NaN, PyTorch's is 0"),
+    ),
+    "whole": Family(
+        {
+            **{k: v for k, v in ROUNDING.items() if k != "frac"},
+            "exp2": torch.exp2,
+            "sin": torch.sin,
+            "sqrt": lambda x: torch.sqrt(x * x),
+            "erf": torch.erf,
+        },
+        whole,
+        fixed=frozenset({"exp2", "sin", "sqrt", "erf"}),
+    ),
+    "asked": Family(named("isnan", "isinf", "isposinf", "isneginf", "isfinite", "logical_not"), special),
+    "asked_whole": Family(named("isnan", "isinf", "isfinite"), whole),
+    "remainders": Family({**REMAINDERS, "hypot": torch.hypot}, pairs),
+    "whole_remainders": Family(REMAINDERS, whole_pairs, fixed=frozenset({"true", "true_number", "copysign", "atan2"})),
+    "promoted": Family(
+        PROMOTED,
+        mixed,
+        fixed=frozenset(
+            {"int_division", "int_float_number", "long_float_number", "power_float", "where_number", "less_number"}
+        ),
+    ),
+    "bits": Family(BITS, whole_pairs),
+}
+
+GRADIENT = "it computes a gradient, which no forward pass calls"
+RANDOM = "it draws numbers at random, so that two frameworks give different ones"
+SIZE = "it gives a number of the tensor's layout and no tensor; lengths are read off the shapes"
+DATA = "the shape of what it gives depends on the numbers that it is given"
+MEMORY = "it speaks of places in memory, which neither Keras nor ONNX has"
+COMPLEX = "it computes with complex numbers, which neither Keras's layers nor most of ONNX take"
+
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(
+        (
+            "_adaptive_avg_pool2d_backward.default",
+            "avg_pool2d_backward.default",
+            "convolution_backward.default",
+            "embedding_dense_backward.default",
+            "max_pool2d_with_indices_backward.default",
+            "native_group_norm_backward.default",
+            "native_layer_norm_backward.default",
+        ),
+        GRADIENT,
+    ),
+    **dict.fromkeys(("rand.default", "randn.default", "randperm.default"), RANDOM),
+    **dict.fromkeys(
+        ("sym_numel.default", "sym_size.int", "sym_storage_offset.default", "sym_stride.int"),
+        SIZE,
+    ),
+    **dict.fromkeys(("nonzero.default", "masked_scatter.default", "_local_scalar_dense.default"), DATA),
+    **dict.fromkeys(("as_strided.default", "empty_strided.default"), MEMORY),
+    **dict.fromkeys(("_fft_c2r.default", "_fft_r2c.default"), COMPLEX),
+    "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
+    "empty.memory_format": "the numbers that it gives are whatever memory holds",
+}
+"""Overloads of core ATen that have no row, with the reason."""
+
+WITHOUT_ROW: tuple[str, ...] = tuple(
+    f"{name}.{overload}"
+    for overload, names in {
+        "default": (
+            "_adaptive_avg_pool2d _adaptive_avg_pool3d _cdist_forward _embedding_bag _log_softmax "
+            "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _softmax addmm amin any "
+            "argmax argmin bmm col2im constant_pad_nd convolution copy cumsum diagonal embedding expand flip full "
+            "full_like gather grid_sampler_2d index_put index_select max_pool2d_with_indices max_pool3d_with_indices "
+            "mean mm native_dropout native_group_norm native_layer_norm prod reflection_pad1d reflection_pad2d "
+            "reflection_pad3d repeat replication_pad2d replication_pad3d scalar_tensor scatter_add select_scatter "
+            "slice_scatter sort split_with_sizes topk"
+        ),
+        "dim": "any max min var",
+        "dims": "any",
+        "no_stats": "_native_batch_norm_legit",
+        "start_step": "arange",
+        "Tensor": "clamp index slice",
+        "Scalar": "fill",
+        "dim_int": "prod",
+        "src": "scatter",
+        "value": "scatter",
+        "two": "scatter_reduce",
+        "int": "select",
+        "dim_IntList": "sum",
+        "vec": "upsample_bilinear2d upsample_nearest2d",
+        "correction": "var",
+    }.items()
+    for name in names.split()
+)
+"""Overloads of core ATen whose row is not written yet."""
