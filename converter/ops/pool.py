@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
+from converter.ops.base import Builder, Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
 from converter.ops.elementwise import Mul
 from converter.ops.padding import (
     Pads,
@@ -24,6 +24,7 @@ from converter.ops.padding import (
     spread,
     zero_padding,
 )
+from converter.ops.pool_windows import numbers_of, parts_of, shares, windows
 from converter.ops.records import Call, Layer, Module, Record
 
 
@@ -195,7 +196,7 @@ class MaxPool(_Pool):
             x, first, _ = before
         rank = len(g.shape(x)) - 2
         rate = spread(dilation, rank)
-        found = _windows(g, x, kernel_size, stride, padding, rate, first, ceil_mode)
+        found = windows(g, x, kernel_size, stride, padding, rate, first, ceil_mode)
         return g.op(MaxPool(**found, dilations=rate if set(rate) != {1} else None), x)
 
 
@@ -207,41 +208,6 @@ class _WithPlaces(Op, abstract=True):
     @staticmethod
     def aten(g: TorchCapture, *given: Any) -> tuple[ir.Value, None]:
         return MaxPool.aten(g, *given), None
-
-
-def numbers_of(x: ir.Value) -> None:
-    """Refusal for windows over integers, which ONNX does not have."""
-    if x.dtype is not None and not x.dtype.is_floating_point():
-        raise Refusal(f"its windows lie over {x.dtype.name} numbers.", "Cast them to floats before.")
-
-
-def _windows(
-    g: TorchCapture,
-    x: ir.Value,
-    kernel_size: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    rate: tuple[int, ...],
-    first: tuple[tuple[int, int], ...],
-    ceil_mode: bool,
-) -> dict[str, Any]:
-    """The attributes for torch's arguments; with ceil_mode the last window's missing elements become padding."""
-    rank = len(rate)
-    kernel, strides = spread(kernel_size, rank), spread(stride or kernel_size, rank)
-    pairs = [(p, p) for p in spread(padding, rank)]
-    if first:
-        pairs = [(a + c, b + d) for (a, b), (c, d) in zip(pairs, first, strict=True)]
-    if ceil_mode:
-        made = g.made()[2:]
-        sizes = g.shape(x)[2:]
-        if any(not isinstance(m, int) for m in made) or None in sizes:
-            raise Refusal("ceil_mode needs a known input size.", "Export it with a fixed height and width.")
-        missing = [
-            (m - 1) * s + (k - 1) * d + 1 - ((n or 0) + a + b)
-            for m, s, k, d, n, (a, b) in zip(made, strides, kernel, rate, sizes, pairs, strict=True)
-        ]
-        pairs = [(a, b + max(more, 0)) for (a, b), more in zip(pairs, missing, strict=True)]
-    return {"kernel_shape": kernel, "strides": strides, "pads": Pads(tuple(pairs)).onnx}
 
 
 class AveragePool(_Pool):
@@ -290,6 +256,20 @@ class AveragePool(_Pool):
         x = g.first(layer, x)
         return g.last(layer, g.op(AveragePool(**_Pool.windows(layer, g.shape(x)[2:])), x))
 
+    def opened(self, g: Builder, *inputs: Any) -> ir.Value:
+        """Windows over zeros, and each mean over the elements that count in the place of all."""
+        x: ir.Value = inputs[0]
+        sizes = g.shape(x)[1:-1]
+        pairs = self.pairs(sizes)
+        if pairs is None or self.ceil_mode or None in sizes or set(self.rate()) != {1}:
+            raise LookupError("its windows depend on a size that is known at run time only")
+        share: np.ndarray = np.ones(())
+        for k, s, n, (front, back) in zip(self.kernel_shape, self.strides, sizes, pairs, strict=True):
+            count = ((n or 0) + front + back - k) // s + 1
+            share = share[..., None] * parts_of(k, s, count, front, (0, n or 0))
+        wide = replace(self, count_include_pad=1)
+        return g.op(Mul(), g.op(wide, x), g.constant(share[None, ..., None], like=x))
+
     @torch_operation("avg_pool1d.default")
     @staticmethod
     def aten1(
@@ -324,28 +304,12 @@ class AveragePool(_Pool):
         batched(g.shape(x), len(kernel_size))
         numbers_of(x)
         rank = len(g.shape(x)) - 2
-        found = _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
-        if ceil_mode and found != (wide := _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True)):
+        found = windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
+        if ceil_mode and found != (wide := windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True)):
             whole = g.op(AveragePool(**wide, count_include_pad=1), x)
             return g.op(Mul(), whole, g.constant(shares(g, x, wide, found, count_include_pad), like=x))
         included = int(count_include_pad and any(found["pads"]))
         return g.op(AveragePool(**found, count_include_pad=included), x)
-
-
-def shares(g: TorchCapture, x: ir.Value, wide: dict[str, Any], found: dict[str, Any], padded: bool) -> np.ndarray:
-    """For each window of `wide`: its size over the number of its elements that count, torch's divisor.
-
-    Elements that ceil_mode adds behind never count, those of the padding do where `padded` says so.
-    """
-    made: np.ndarray = np.ones(())
-    own = pairs_of(found["pads"])
-    for i, (n, k, s) in enumerate(zip(g.shape(x)[2:], wide["kernel_shape"], wide["strides"], strict=True)):
-        front, back = own[i]
-        starts = np.arange(g.made()[2 + i]) * s - front
-        low, high = (-front, (n or 0) + back) if padded else (0, n or 0)
-        counts = np.minimum(starts + k, high) - np.maximum(starts, low)
-        made = made[..., None] * (k / counts)
-    return made[None, None]
 
 
 MADE = frozenset({"Relu", "Sigmoid", "Softmax", "Exp", "Softplus", "HardSigmoid", "Abs", "Sqrt"})

@@ -24,7 +24,8 @@ from converter.ops.compare import GreaterOrEqual, Less
 from converter.ops.elementwise import Div
 from converter.ops.indexing import Squeeze
 from converter.ops.padding import batched, scalar
-from converter.ops.pool import AveragePool, MaxPool, numbers_of
+from converter.ops.pool import AveragePool, MaxPool
+from converter.ops.pool_windows import numbers_of
 from converter.ops.records import Layer, Module, Record
 from converter.ops.reduce import ReduceMax, ReduceMean, ReduceSum
 from converter.ops.shape import Unsqueeze

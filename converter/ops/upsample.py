@@ -12,7 +12,7 @@ from converter.ops.base import Builder, Dims, Function, Refusal, TorchCapture, V
 from converter.ops.embedding import Gather
 from converter.ops.linear import MatMul
 from converter.ops.padding import batched, scalar
-from converter.ops.pool import numbers_of
+from converter.ops.pool_windows import numbers_of
 from converter.ops.records import Call, Layer, Module, Record
 from converter.ops.resample import Resample
 from converter.ops.resize import Resize
