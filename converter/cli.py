@@ -307,5 +307,3 @@ def _complain(lines: Sequence[str]) -> None:
     from converter.streams import printable
 
     click.echo("\n".join(map(printable, lines)), err=True)
-
-

@@ -41,9 +41,7 @@ def match(specs: Sequence[Spec], inputs: Any) -> list[np.ndarray]:
     """
     named, arrays = _arrays(specs, inputs)
     found = _by_name(specs, named, arrays) if named is not None else _by_place(specs, arrays)
-    wrong = [
-        f"{spec.name}: {why}" for spec, array in zip(specs, found, strict=True) if (why := _why_not(spec, array))
-    ]
+    wrong = [f"{spec.name}: {why}" for spec, array in zip(specs, found, strict=True) if (why := _why_not(spec, array))]
     if not wrong:
         wrong = _batches(specs, found)
     if wrong:

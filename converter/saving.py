@@ -151,5 +151,3 @@ def _exported(made: Conversion, path: Path) -> None:
     from converter.write.export_torch import exported, save_program
 
     save_program(exported(made.model, target_specs(made)), path)
-
-

@@ -105,6 +105,18 @@ def check(model: nn.Module, *shapes: tuple[int, ...], dynamic: Any = None, other
 # Memory ------------------------------------------------------------------------------------------------------------
 
 
+def set_column(m: Fn, x: Tensor) -> Tensor:
+    y = m.fc(x)
+    y[:, 0] = 1.0
+    return y * 2
+
+
+def set_rows(m: Fn, x: Tensor) -> Tensor:
+    y = m.fc(x)
+    y[:, 1:3] = x[:, :2]
+    return y + x
+
+
 def add_to_a_view(m: Fn, x: Tensor) -> Tensor:
     y = m.fc(x)
     before = torch.relu(y)
@@ -117,6 +129,12 @@ def a_view_read_later(m: Fn, x: Tensor) -> Tensor:
     turned = y.transpose(0, 1)
     y.mul_(2.0)
     return turned
+
+
+def through_two_views(m: Fn, x: Tensor) -> Tensor:
+    y = m.fc(x)
+    y.transpose(0, 1)[1].neg_()
+    return y
 
 
 def a_copy_stays(m: Fn, x: Tensor) -> Tensor:
@@ -143,7 +161,7 @@ def twice_in_place(m: Fn, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "function",
     [
-        *(add_to_a_view, a_view_read_later, a_copy_stays, no_copy),
+        *(set_column, set_rows, add_to_a_view, a_view_read_later, through_two_views, a_copy_stays, no_copy),
         twice_in_place,
     ],
 )
@@ -245,3 +263,77 @@ def test_modules_become_classes_at_every_level() -> None:
     assert "self.layers_0 = " in text
     assert text.count("self.last(") == 2
     assert text.count("self.fc = nn.Linear(4, 4") == 2  # Block in a list, and Block in a Sequential
+
+
+# Lengths that are known at run time only --------------------------------------------------------------------------
+
+
+def split_heads(m: Fn, x: Tensor) -> Tensor:
+    b, t, c = x.shape
+    heads = m.fc(x).view(b, t, 2, c // 2).transpose(1, 2)
+    return heads.transpose(1, 2).reshape(b, t, c) + x.view(x.size(0), -1).view(b, -1, c)
+
+
+def merged_batch(m: Fn, x: Tensor) -> Tensor:
+    b, t, c = x.shape
+    return m.fc(x.reshape(b * t, c)) * 2.0
+
+
+def ones_between(m: Fn, x: Tensor) -> Tensor:
+    return (m.fc(x).unsqueeze(1) + x.unsqueeze(2)).squeeze(-1)
+
+
+def class_token(m: Fn, x: Tensor) -> Tensor:
+    token = m.fc.weight[:1].unsqueeze(0).expand(x.shape[0], -1, -1)
+    return torch.cat([token, m.fc(x)], 1)
+
+
+def positions(m: Fn, x: Tensor) -> Tensor:
+    steps = torch.arange(x.shape[1], device=x.device).to(x.dtype)
+    backwards = torch.arange(1, x.shape[1] + 1, dtype=x.dtype)
+    return m.fc(x) * steps[None, :, None] + backwards.view(1, -1, 1)
+
+
+def filled_ones(m: Fn, x: Tensor) -> Tensor:
+    b, t, _ = x.shape
+    return torch.cat([m.fc(x), torch.ones(b, t, 2, dtype=x.dtype), x.new_zeros(b, t, 1), torch.full_like(x, 3.0)], -1)
+
+
+def first_rows(m: Fn, x: Tensor) -> Tensor:
+    table = m.fc.weight.t().repeat(4, 1)
+    return m.fc(x) + table[: x.shape[1]]
+
+
+def with_class_token(m: Fn, x: Tensor) -> Tensor:
+    y = class_token(m, x)
+    return y * torch.arange(y.shape[1], dtype=x.dtype)[None, :, None]
+
+
+LENGTHS = ({0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO},)
+DYNAMIC = [split_heads, merged_batch, ones_between, class_token, positions, filled_ones, first_rows, with_class_token]
+
+
+@pytest.mark.parametrize("function", DYNAMIC)
+def test_lengths_that_are_known_at_run_time_only(function: Any) -> None:
+    check(Fn(function), (3, 5, 4), dynamic=LENGTHS, other=((2, 7, 4),))
+
+
+@pytest.mark.parametrize("function", DYNAMIC)
+def test_such_graphs_run_in_onnxruntime(function: Any) -> None:
+    model = Fn(function).eval()
+    captured = from_torch.capture(model, (torch.randn(3, 5, 4),), dynamic=(LENGTHS,))
+    text = proto(captured.graph).SerializeToString()
+    session = onnxruntime.InferenceSession(text, providers=["CPUExecutionProvider"])
+    for shape in ((3, 5, 4), (1, 7, 4)):
+        x = torch.randn(shape)
+        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
+        np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_what_needs_a_fixed_length_says_which_input_fixes_it() -> None:
+    def apart(m: Fn, x: Tensor) -> Tensor:
+        b, t, c = x.shape
+        return m.fc(x.reshape(b * t, c)).view(b, t, c)
+
+    with pytest.raises(Unsupported, match=r"several lengths that are known at run time only.*--input"):
+        from_torch.capture(Fn(apart).eval(), (torch.zeros(3, 5, 4),), dynamic=(LENGTHS,))

@@ -97,6 +97,7 @@ MODULES: dict[str, tuple[nn.Module, tuple[int, ...], list[str]]] = {
     "conv_same": (nn.Conv2d(3, 4, 4, padding="same"), IMAGE, ["Conv2D"]),
     "conv_valid": (nn.Conv2d(3, 4, (2, 3), stride=(2, 1), bias=False), IMAGE, ["Conv2D"]),
     "conv_dilated": (nn.Conv2d(3, 4, 3, padding=2, dilation=2), IMAGE, ["Conv2D"]),
+    "conv_reflect": (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), IMAGE, ["Conv2D"]),
     "conv_uneven": (
         Fn(lambda m, x: m.c(F.pad(x, (0, 1, 0, 1))), c=nn.Conv2d(3, 4, 3, 2)),
         IMAGE,
@@ -415,12 +416,10 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "avgpool_padding": (nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), (2, 3, 8, 10), "zeros in its place"),
     "avgpool_ceil": (nn.AvgPool2d(3, 2, ceil_mode=True), (2, 3, 8, 10), "ceil_mode"),
     "divisor": (nn.AvgPool2d(3, divisor_override=4), (2, 3, 8, 10), "divisor_override=4"),
-    "reflect": (nn.Conv2d(3, 4, 3, padding=1, padding_mode="reflect"), IMAGE, "reflect"),
     "dilated_strided": (nn.Conv2d(3, 4, 3, stride=2, dilation=2), IMAGE, "strides or dilation"),
     "adaptive": (nn.AdaptiveAvgPool2d((2, 5)), IMAGE, "output_size=(2, 5)"),
     "statistics": (nn.BatchNorm2d(3, track_running_stats=False), IMAGE, "statistics of the batch"),
     "dropout": (Fn(lambda m, x: F.dropout(x, 0.5, training=True)), (2, 4), "at inference too"),
-    "scalar": (Fn(lambda m, x: x / 0.0), (2, 4), "division by 0.0"),
     "softplus": (nn.Softplus(beta=2.0), (2, 4), "beta=2.0"),
     "gelu": (nn.GELU("tanh"), (2, 4), "exact"),
 }

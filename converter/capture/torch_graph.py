@@ -46,6 +46,7 @@ class TorchGraph:
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.lengths: dict[int, tuple[Any, ...]] = {}
+        self.sources: dict[str, tuple[ir.Value, int]] = {}
         self.results: list[tuple[tuple[Any, ...], str]] = []
         self.alone: set[int] = set()
 
@@ -84,6 +85,20 @@ class TorchGraph:
     def sizes(self, value: ir.Value) -> tuple[Any, ...]:
         """The lengths of a value: numbers, and torch's symbols for what is known at run time only."""
         return self.lengths.get(id(value)) or self.shape(value)
+
+    def sized(self, value: ir.Value, lengths: tuple[Any, ...]) -> None:
+        """Remember the lengths of a value."""
+        self.lengths[id(value)] = lengths
+        if value.const_value is not None:
+            return
+        for axis, length in enumerate(lengths):
+            known = self.sources.get(str(length))
+            if not isinstance(length, int) and (known is None or len(lengths) <= max(3, len(self.shape(known[0])))):
+                self.sources[str(length)] = (value, axis)
+
+    def source(self, length: Any) -> tuple[ir.Value, int] | None:
+        """A computed value with an axis of this length, which is a symbol of torch: the last one of few axes."""
+        return self.sources.get(str(length))
 
     def made(self, index: int = 0) -> tuple[Any, ...]:
         """The lengths of what the operation at hand gives, of its result `index` where it gives several."""

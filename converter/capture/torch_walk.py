@@ -135,7 +135,7 @@ class _Walk:
         values = made if isinstance(made, (tuple, list)) else [made]
         for (lengths, _), value in zip(torch_nodes.results(node), values, strict=False):
             if isinstance(value, ir.Value):
-                self.torch.lengths[id(value)] = lengths
+                self.torch.sized(value, lengths)
         if isinstance(made, ir.Value) and len(node.users) == 1:
             self.torch.alone.add(id(made))
 
@@ -257,7 +257,7 @@ class _Walk:
         ((lengths, dtype),) = torch_nodes.results(node)
         if made.dtype != kind(dtype):
             made = self.torch.op(Cast(to=int(kind(dtype))), made)
-        self.torch.lengths[id(made)] = lengths
+        self.torch.sized(made, lengths)
         return made
 
     def _written_back(self, look: Any, memory: Any, made: Any) -> Any:
@@ -271,7 +271,7 @@ class _Walk:
             raise Refusal(f"what it changes in place would have to be written back by {name}.", torch_views.PLAIN)
         self.torch.results = torch_nodes.results(memory)
         result = row(self.torch, *[made if v is None else self._value(v) for v in given])
-        self.torch.lengths[id(result)] = torch_nodes.shape_of(memory) or ()
+        self.torch.sized(result, torch_nodes.shape_of(memory) or ())
         return result
 
     def _again(self, node: Any) -> Any:

@@ -121,8 +121,7 @@ def config_of(archive: Archive, label: str) -> tuple[Json, dict[str, Json]]:
     missing = [name for name in ("config.json", WEIGHTS) if name not in archive]
     if missing:
         raise BadInput(
-            f"{label}: expected a .keras file with config.json and {WEIGHTS}, "
-            f"but the zip has no {', '.join(missing)}."
+            f"{label}: expected a .keras file with config.json and {WEIGHTS}, but the zip has no {', '.join(missing)}."
         )
     config = parsed(archive.read_text("config.json", MOST_CONFIG), f"{label}: config.json")
     has = "metadata.json" in archive

@@ -31,6 +31,7 @@ EXACT = base.EXACT
 Symbols = tuple[int | str | None, ...]
 """Lengths; a string names one that is known at run time only, None is one without a name."""
 
+
 @dataclass(frozen=True)
 class Place:
     """The layer that nodes are being written for.

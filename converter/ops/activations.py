@@ -134,7 +134,16 @@ class Clip(Activation):
             return Layer("ReLU", {"max_value": self.max}, inputs=(n.x(),))
         if (self.min, self.max) == (-1, 1):
             return Layer("Activation", {"activation": "hard_tanh"}, inputs=(n.x(),))
-        raise LookupError(f"Keras has no activation that cuts to [{self.min}, {self.max}]")
+        bounds = [(i, name, sign) for i, name, sign in ((1, "maximum", "<"), (2, "minimum", ">")) if n.has(i)]
+        if n.value(0).dtype == ir.DataType.DOUBLE:  # Keras's own make float32 of it, on torch and JAX
+            x: Record = n.x()
+            for i, _, sign in bounds:
+                x = Call("ops.where", (Infix(sign, n.x(), n.x(i)), n.x(i), x))
+            return x
+        if len(bounds) == 1:
+            index, name, _ = bounds[0]
+            return Call(f"ops.{name}", (n.x(), n.x(index)))
+        return Call("ops.clip", (n.x(), n.x(1), n.x(2)))
 
     @keras_activation("relu6")
     @staticmethod

@@ -98,7 +98,11 @@ class Where(Op):
         return Call("torch.where", (n.x(0), n.x(1), n.x(2)))
 
     def keras(self, n: View) -> Record:
-        return Call("ops.where", (n.x(0), n.x(1), n.x(2)))
+        made = Call("ops.where", (n.x(0), n.x(1), n.x(2)))
+        dtype = n.value(1).dtype
+        if dtype is None or any(n.array(i) is None for i in (1, 2)):
+            return made
+        return Call("ops.cast", (made, str(dtype.numpy())))  # of two numbers Keras makes its default float
 
     @torch_operation("where.self", "where.ScalarOther", "where.ScalarSelf", "where.Scalar")
     @staticmethod

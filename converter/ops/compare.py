@@ -28,7 +28,6 @@ class _Compare(Op, abstract=True):
 
     neutral: ClassVar[bool] = True
     sign: ClassVar[str]
-    keras_function: ClassVar[str]
 
     def shape(self, *shapes: Dims) -> Dims:
         return broadcast(*shapes)
@@ -40,14 +39,13 @@ class _Compare(Op, abstract=True):
         return Infix(self.sign, n.x(0), n.x(1))
 
     def keras(self, n: View) -> Record:
-        return Call(self.keras_function, (n.x(0), n.x(1)))
+        return Infix(self.sign, n.x(0), n.x(1))
 
 
 class Greater(_Compare):
     """y = a > b."""
 
     sign: ClassVar[str] = ">"
-    keras_function: ClassVar[str] = "ops.greater"
 
     @torch_operation("gt.Tensor", "gt.Scalar", "greater.Tensor", "greater.Scalar")
     @staticmethod
@@ -64,7 +62,6 @@ class GreaterOrEqual(_Compare):
     """y = a >= b."""
 
     sign: ClassVar[str] = ">="
-    keras_function: ClassVar[str] = "ops.greater_equal"
 
     @torch_operation("ge.Tensor", "ge.Scalar", "greater_equal.Tensor", "greater_equal.Scalar")
     @staticmethod
@@ -81,7 +78,6 @@ class Less(_Compare):
     """y = a < b."""
 
     sign: ClassVar[str] = "<"
-    keras_function: ClassVar[str] = "ops.less"
 
     @torch_operation("lt.Tensor", "lt.Scalar", "less.Tensor", "less.Scalar")
     @staticmethod
@@ -98,7 +94,6 @@ class LessOrEqual(_Compare):
     """y = a <= b."""
 
     sign: ClassVar[str] = "<="
-    keras_function: ClassVar[str] = "ops.less_equal"
 
     @torch_operation("le.Tensor", "le.Scalar", "less_equal.Tensor", "less_equal.Scalar")
     @staticmethod
@@ -115,7 +110,6 @@ class Equal(_Compare):
     """y = a == b."""
 
     sign: ClassVar[str] = "=="
-    keras_function: ClassVar[str] = "ops.equal"
 
     @torch_operation("eq.Tensor", "eq.Scalar")
     @staticmethod
@@ -154,7 +148,6 @@ class NotEqual(_Compare, Function):
     """y = a != b; Keras makes a mask of it, where an Embedding has mask_zero."""
 
     sign: ClassVar[str] = "!="
-    keras_function: ClassVar[str] = "ops.not_equal"
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         return g.op(Not(), g.op(Equal(), *inputs))

@@ -24,7 +24,7 @@ from converter.ops.base import (
 )
 from converter.ops.cast import Cast, all_in, cast, promotion
 from converter.ops.operands import floating, fold, merged, narrow, numbers, numbers_of, operands, reals
-from converter.ops.records import Call, Infix, Layer, Method, Record
+from converter.ops.records import Call, Infix, Layer, Method, Prefix, Record
 
 
 class _Binary(Op, abstract=True):
@@ -43,19 +43,16 @@ class _Binary(Op, abstract=True):
     def keras(self, n: View) -> Record:
         for i in (0, 1):
             number = _number(n, i)
-            if number is not None:
-                settings = self.rescaled(number, i)
+            settings = None if number is None else self.rescaled(number, i)
+            if settings is not None:
                 return Layer("Rescaling", settings, inputs=(n.x(1 - i),))
-        if not self.keras_class:
-            raise LookupError(f"Keras has no {type(self).__name__} layer")
-        if any(n.array(i) is not None for i in (0, 1)):
-            raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
-        return Layer(self.keras_class, inputs=level(n))
+        if self.keras_class and merges(n):
+            return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        return Infix(self.sign, n.x(0), n.x(1))
 
-
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         """The op with a number as input `index`, as the options of Keras's Rescaling: x * scale + offset."""
-        raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
+        return None
 
 
 def _number(n: View, index: int) -> float | None:
@@ -86,35 +83,17 @@ class _Extreme(Op, abstract=True):
         return Call(self.function, (n.x(0), n.x(1)))
 
     def keras(self, n: View) -> Record:
-        if any(n.array(i) is not None for i in (0, 1)):
-            raise LookupError(f"Keras has no layer for {type(self).__name__} with a constant")
-        return Layer(self.keras_class, inputs=level(n))
+        if merges(n):
+            return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        return Call(f"ops.{self.keras_class.lower()}", (n.x(0), n.x(1)))
 
 
-def level(n: View) -> tuple[Any, Any]:
-    """Both operands at one rank. Keras's merging layers line up the batch axes, the graph lines up the last axes.
+def merges(n: View) -> bool:
+    """Whether one of Keras's merging layers does it: they take computed values, and line up those of one rank alike.
 
-    So one of lower rank is reshaped where its first axis has length 1; with any other length that axis is a batch for
-    Keras and no batch here.
+    Of several ranks they line up the batch axes, and the graph the last axes, as operators and keras.ops do.
     """
-    a, b = n.shape(0), n.shape(1)
-    if len(a) == len(b):
-        return n.x(0), n.x(1)
-    low = 0 if len(a) < len(b) else 1
-    shape = n.shape(low)
-    if not shape or shape[0] != 1 or any(d is None for d in shape[1:]):
-        raise LookupError(
-            f"Keras's merging layers line up the first axes of {_shown(a)} and {_shown(b)}, where PyTorch lines up the "
-            "last ones; unsqueeze the smaller one behind its batch axis"
-        )
-    target = (*(1,) * (abs(len(a) - len(b))), *shape[1:])
-    raised = Layer("Reshape", {"target_shape": target}, inputs=(n.x(low),))
-    return (raised, n.x(1)) if low == 0 else (n.x(0), raised)
-
-
-def _shown(shape: Dims) -> str:
-    return "(" + ", ".join("N" if d is None else str(d) for d in shape) + ")"
-
+    return len(n.shape(0)) == len(n.shape(1)) > 0 and all(n.array(i) is None for i in (0, 1))
 
 
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
@@ -127,7 +106,7 @@ class Add(_Binary):
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
 
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": 1.0, "offset": number}
 
     @keras_layer("Add", vet=refusals.one_float)
@@ -152,7 +131,7 @@ class Sub(_Binary):
     sign: ClassVar[str] = "-"
     keras_class: ClassVar[str] = "Subtract"
 
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": 1.0, "offset": -number} if index else {"scale": -1.0, "offset": number}
 
     @keras_layer("Subtract", vet=refusals.one_float)
@@ -182,7 +161,7 @@ class Mul(_Binary):
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
 
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": number}
 
     @keras_layer("Multiply", vet=refusals.one_float)
@@ -223,10 +202,14 @@ class Div(_Binary):
             return super().torch(n)
         return Call("torch.div", (n.x(0), n.x(1)), {"rounding_mode": "trunc"})
 
-    def rescaled(self, number: float, index: int) -> dict[str, float]:
-        if not index or not number or not np.isfinite(1.0 / number):
-            raise LookupError(f"Keras has no layer for a division {'by' if index else 'of'} {number!r}")
-        return {"scale": 1.0 / number}
+    def keras(self, n: View) -> Record:
+        if floating(n.value(0)):
+            return super().keras(n)
+        size = Infix("//", Call("ops.absolute", (n.x(0),)), Call("ops.absolute", (n.x(1),)))
+        return Infix("*", Infix("*", size, Call("ops.sign", (n.x(0),))), Call("ops.sign", (n.x(1),)))
+
+    def rescaled(self, number: float, index: int) -> dict[str, float] | None:
+        return {"scale": 1.0 / number} if index and number and np.isfinite(1.0 / number) else None
 
     @keras_layer("Average", vet=refusals.one_float)
     @staticmethod
@@ -311,7 +294,7 @@ class Pow(Op):
         return Call("torch.pow", (n.x(0), n.x(1)))
 
     def keras(self, n: View) -> Record:
-        return Call("ops.power", (n.x(0), n.x(1)))
+        return Infix("**", n.x(0), n.x(1))
 
     @keras_operation("Power")
     @staticmethod
@@ -349,6 +332,9 @@ class Neg(_Method):
 
     method: ClassVar[str] = "neg"
     keras_function: ClassVar[str] = "ops.negative"
+
+    def keras(self, n: View) -> Record:
+        return Prefix("-", n.x())
 
     @keras_operation("Negative")
     @staticmethod

@@ -46,6 +46,15 @@ class Expand(Op):
     def torch(self, n: View) -> Record:
         return Method(n.x(), "expand", tuple(-1 if d == 1 else d for d in self.to))
 
+    def keras(self, n: View) -> Record:
+        shape = n.shape()
+        if len(shape) > len(self.to) or any(d == 0 for d in self.to):
+            raise LookupError(f"it expands {shape} to {self.to}")
+        fresh = len(self.to) - len(shape)
+        x: Record = Index(n.x(), (*(None,) * fresh, Ellipsis)) if fresh else n.x()
+        times = tuple(d if have == 1 else 1 for d, have in zip(self.to, (*(1,) * fresh, *shape), strict=True))
+        return Call("ops.tile", (x, times))
+
     @keras_layer("RepeatVector")
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
@@ -67,6 +76,9 @@ class Squeeze(Op):
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), "squeeze", (self.axes[0] if len(self.axes) == 1 else self.axes,))
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.squeeze", (n.x(), self.axes[0] if len(self.axes) == 1 else self.axes))
 
     @keras_operation("Squeeze", vet=refusals.named_axes)
     @staticmethod
@@ -170,6 +182,10 @@ class Slice(Op):
 
 def cut(g: TorchCapture, x: ir.Value, axis: int, start: Any, end: Any, step: Any) -> ir.Value:
     """`x` from start up to, and without, end; `x` itself where that is everything."""
+    if (start, step) == (0, 1) and not isinstance(end, int) and str(end) != str(g.sizes(x)[axis]):
+        from converter.ops.lengths import first  # whose bodies take parts of lengths with this file's ops
+
+        return first(g, x, axis, end)
     start, end = bounds(g, x, axis, start, end)
     if not isinstance(step, int):
         raise Refusal("its step is known at run time only.", "Use a fixed step.")

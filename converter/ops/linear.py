@@ -15,12 +15,11 @@ from converter.ops.base import (
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_layer,
     torch_operation,
 )
 from converter.ops.elementwise import Add, Mul
-from converter.ops.records import Call, Infix, Layer, Module, Record
+from converter.ops.records import Infix, Layer, Module, Record
 from converter.ops.shape import Transpose, Unsqueeze
 
 KERNEL = (1, 0)
@@ -99,15 +98,6 @@ class Linear(_Affine, Function):
 class MatMul(Op):
     """numpy's matmul: the last axis of a with the last but one of b; what lies before them broadcasts."""
 
-    def shape(self, *shapes: Dims) -> Dims:
-        a, b = shapes
-        left = a if len(a) > 1 else (1, *a)
-        right = b if len(b) > 1 else (*b, 1)
-        made = (*broadcast(left[:-2], right[:-2]), left[-2], right[-1]) if len(left) > 2 or len(right) > 2 else ()
-        made = made or (left[-2], right[-1])
-        kept = made if len(a) > 1 else (*made[:-2], made[-1])
-        return kept if len(b) > 1 else kept[:-1]
-
     def torch(self, n: View) -> Record:
         return Infix("@", n.x(0), n.x(1))
 
@@ -115,14 +105,14 @@ class MatMul(Op):
         if n.real(1) and len(n.shape(1)) == 2 and len(n.shape(0)) > 1 and n.array(0) is None:
             settings = {"units": n.shape(1)[1], "use_bias": False}
             return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),))
-        return Call("ops.matmul", (n.x(0), n.x(1)))
+        return Infix("@", n.x(0), n.x(1))
 
     @torch_operation("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")
     @staticmethod
     def aten(g: TorchCapture, a: ir.Value, b: ir.Value) -> ir.Value:
         return g.op(MatMul(), *multiplied(a, b))
 
-    @torch_operation("addmm.default", "baddbmm.default", "addmv.default", "addbmm.default")
+    @torch_operation("addmm.default", "baddbmm.default", "addmv.default")
     @staticmethod
     def added(g: TorchCapture, x: ir.Value, a: ir.Value, b: ir.Value, beta: float, alpha: float) -> ir.Value:
         plain = beta == 1 and alpha == 1

@@ -52,7 +52,11 @@ class Pad(Op):
         pairs = self.pairs()
         inner = {pairs[0], pairs[-1]} == {(0, 0)} and len(pairs) in (3, 4, 5)
         if self.mode != "constant" or self.constant_value or not inner:
-            raise LookupError(f"Keras has no layer that pads by {pairs} with {self.mode} {self.constant_value or 0}")
+            if self.mode not in ("constant", "reflect") or (self.mode == "reflect" and len(pairs) > 4):
+                raise LookupError(f"not every backend of Keras pads {len(pairs)} axes with {self.mode!r}")
+            mode = {} if self.mode == "constant" else {"mode": self.mode}
+            value = {"constant_values": self.constant_value} if self.constant_value else {}
+            return Call("ops.pad", (n.x(), pairs), {**mode, **value})
         made: Record = zero_padding(n.x(), pairs[1:-1])
         return made
 

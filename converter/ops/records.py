@@ -6,8 +6,8 @@ formatting, naming and escaping live in one place each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any
 
 import onnx_ir as ir
@@ -54,6 +54,14 @@ class Infix:
     sign: str
     left: Any
     right: Any
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """An operator in front: `-x`, `~mask`."""
+
+    sign: str
+    of: Any
 
 
 @dataclass(frozen=True)
@@ -105,4 +113,49 @@ class Layer:
     trainable: bool = True
 
 
-Record = Ref | Size | Call | Method | Infix | Index | Literal | Module | Layer
+Record = Ref | Size | Call | Method | Infix | Prefix | Index | Literal | Module | Layer | tuple["Record", ...]
+"""An answer in tuple form stands for a node with as many outputs."""
+
+_OUTSIDE = frozenset({"weights", "fill"})
+"""Fields that hold what a module or layer is made of, which no expression reads."""
+
+
+def walk(record: Any) -> Iterator[Any]:
+    """A record and all that stand in it, what is written first first."""
+    yield record
+    for part in _parts(record):
+        yield from walk(part)
+
+
+def refs(record: Any) -> list[ir.Value]:
+    """The values that a record reads, as often as it reads them, in order."""
+    return [part.value for part in walk(record) if isinstance(part, Ref)]
+
+
+def rewritten(record: Any, change: Callable[[Any], Any]) -> Any:
+    """The record with each part in the place of which `change` gives something; what it gives is left as it is."""
+    made = change(record)
+    if made is not None:
+        return made
+    if isinstance(record, (tuple, list)):
+        return type(record)(rewritten(part, change) for part in record)
+    if isinstance(record, Mapping):
+        return {key: rewritten(part, change) for key, part in record.items()}
+    if isinstance(record, slice):
+        return slice(*(rewritten(part, change) for part in _parts(record)))
+    if is_dataclass(record) and not isinstance(record, (Ref, type)):
+        names = [f.name for f in fields(record) if f.name not in _OUTSIDE]
+        return replace(record, **{name: rewritten(getattr(record, name), change) for name in names})
+    return record
+
+
+def _parts(record: Any) -> list[Any]:
+    if isinstance(record, (tuple, list)):
+        return list(record)
+    if isinstance(record, Mapping):
+        return list(record.values())
+    if isinstance(record, slice):
+        return [record.start, record.stop, record.step]
+    if is_dataclass(record) and not isinstance(record, (Ref, type)):
+        return [getattr(record, f.name) for f in fields(record) if f.name not in _OUTSIDE]
+    return []

@@ -54,6 +54,15 @@ class _Reduce(Op, abstract=True):
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Method(n.x(), self.method, (self.axes if len(self.axes) > 1 else self.axes[0],), keep)
 
+    def keras(self, n: View) -> Record:
+        return self.summary(n, n.x())
+
+    def summary(self, n: View, x: Record) -> Record:
+        """`ops.mean(x, axis=(1, 2))`."""
+        keep: dict[str, Any] = {"keepdims": True} if self.keepdims else {}
+        name = {"amax": "max", "amin": "min"}.get(self.method, self.method)
+        return Call(f"ops.{name}", (x,), {"axis": self.axes if len(self.axes) > 1 else self.axes[0], **keep})
+
 
 class ReduceMean(_Reduce):
     """The mean over the axes."""
@@ -130,6 +139,9 @@ class ReduceSumSquare(_Reduce):
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Method(Call("torch.square", (n.x(),)), "sum", (self.axes,), keep)
 
+    def keras(self, n: View) -> Record:
+        return self.summary(n, Call("ops.square", (n.x(),)))
+
 
 class AnyTrue(Function):
     """Whether any of the truth values along `axis` is true, without the axis; Keras makes the mask of Masking of it."""
@@ -145,6 +157,9 @@ class AnyTrue(Function):
 
     def torch(self, n: View) -> Record:
         return Method(n.x(), "any", (self.axis,))
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.any", (n.x(),), {"axis": self.axis})
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         numbers = g.op(Cast(to=int(ir.DataType.INT32)), inputs[0])
@@ -168,7 +183,7 @@ def pooled(op: _Reduce, n: View, kind: str) -> Record:
     rank = len(n.shape())
     axes = {a % rank for a in op.axes}
     if axes != set(range(1, rank - 1)) or rank not in (3, 4, 5):
-        raise LookupError(f"Keras has no layer that reduces the axes {op.axes} of {rank}")
+        return op.summary(n, n.x())
     keep: dict[str, Any] = {"keepdims": True} if op.keepdims else {}
     return Layer(f"Global{kind}Pooling{rank - 2}D", keep, inputs=(n.x(),))
 

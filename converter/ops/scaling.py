@@ -26,6 +26,9 @@ class Rescaling(Function):
     def torch(self, n: View) -> Record:
         return Infix("+", Infix("*", n.x(0), _as(n, 1)), _as(n, 2))
 
+    def keras(self, n: View) -> Record:
+        return Infix("+", Infix("*", n.x(0), n.x(1)), n.x(2))
+
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         x, scale, offset = inputs
         return g.op(Add(), g.op(Mul(), x, scale), offset)

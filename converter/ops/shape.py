@@ -42,7 +42,7 @@ class Transpose(Op):
 
     def keras(self, n: View) -> Record:
         if self.perm[0] != 0:
-            raise LookupError("Permute cannot move the batch axis")
+            return Call("ops.transpose", (n.x(), self.perm))
         return Layer("Permute", {"dims": self.perm[1:]}, inputs=(n.x(),))
 
     @keras_layer("Permute")
@@ -129,12 +129,15 @@ class Reshape(Op):
         return Index(n.x(), tuple(items))
 
     def keras(self, n: View) -> Record:
-        if self.target[0] != 0:
-            raise LookupError("a Keras Reshape keeps the batch axis")
         if self.target == (0, -1):
             return Layer("Flatten", inputs=(n.x(),))
         lengths = tuple(n.shape()[i] if d == 0 else d for i, d in enumerate(self.target))
-        return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
+        if self.target[:1] == (0,) and None not in lengths[1:]:
+            return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
+        known = [made if d == -1 else d for d, made in zip(lengths, n.out_shape(), strict=True)]
+        if known.count(None) > 1:
+            raise LookupError("it keeps several lengths that are known at run time only, and a Keras graph reads none")
+        return Call("ops.reshape", (n.x(), target(known)))
 
     @keras_layer("Reshape", vet=refusals.one_unknown_length)
     @staticmethod
@@ -167,13 +170,10 @@ class Reshape(Op):
         kept = bool(before and after) and _alike(before[0], after[0])
         if kept and len(after) == 2 and len(before) > 2:
             return g.op(Flatten(), x)
-        lengths = [
-            d if isinstance(d, int) and i else 0 if i < len(before) and _alike(before[i], d) else -1
-            for i, d in enumerate(after)
-        ]
-        if lengths.count(-1) > 1:
-            raise Refusal("it has more than one length that is known at run time only.", "Export it with fixed sizes.")
-        return g.op(Reshape(target=tuple(lengths)), x)
+        wanted = _target(before, after)
+        if wanted is not None:
+            return g.op(Reshape(target=wanted), x)
+        return _around_ones(g, x, before, after)
 
 
 class Unsqueeze(Op):
@@ -203,7 +203,7 @@ class Unsqueeze(Op):
 
     def keras(self, n: View) -> Record:
         if any(d is None for d in n.out_shape()[1:]) or 0 in self.axes:
-            raise LookupError("Reshape takes known lengths")
+            return Call("ops.expand_dims", (n.x(), self.axes[0] if len(self.axes) == 1 else self.axes))
         return Layer("Reshape", {"target_shape": n.out_shape()[1:]}, inputs=(n.x(),))
 
 
@@ -262,6 +262,8 @@ class Concat(Op):
 
     def keras(self, n: View) -> Record:
         last = self.axis in (-1, len(n.shape()) - 1)
+        if self.axis % len(n.shape()) == 0 or any(n.array(i) is not None for i in range(len(n.all()))):
+            return Call("ops.concatenate", (list(n.all()),), {"axis": self.axis})
         return Layer("Concatenate", {} if last else {"axis": self.axis}, inputs=n.all())
 
     @keras_layer("Concatenate", vet=refusals.one_dtype)
@@ -283,6 +285,38 @@ class Concat(Op):
     @staticmethod
     def aten(g: TorchCapture, tensors: tuple[ir.Value, ...], dim: int) -> ir.Value:
         return g.op(Concat(axis=dim % len(g.shape(tensors[0]))), *tensors) if len(tensors) > 1 else tensors[0]
+
+
+def _target(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[int, ...] | None:
+    """The lengths as Reshape takes them: 0 for an axis that stays, one -1; None where more of them are symbols."""
+    stays = [i < len(before) and _alike(before[i], d) for i, d in enumerate(after)]
+    made = [0 if stays[i] and (not i or not isinstance(d, int)) else d for i, d in enumerate(after)]
+    open_ = [i for i, d in enumerate(made) if not isinstance(d, int)]
+    if len(open_) > 1:
+        return None
+    if open_ or (made and made[0] == 0):
+        return tuple(d if isinstance(d, int) else -1 for d in made)
+    return (-1, *made[1:]) if made else ()
+
+
+def _around_ones(g: TorchCapture, x: ir.Value, before: tuple[Any, ...], after: tuple[Any, ...]) -> ir.Value:
+    """The reshape of what is left without the axes of length 1, which go first and come last."""
+    from converter.ops.indexing import Squeeze  # which is written with this file's ops
+
+    gone = tuple(i for i, d in enumerate(before) if d == 1)
+    fresh = tuple(i for i, d in enumerate(after) if d == 1)
+    core, wanted = [d for d in before if d != 1], tuple(d for d in after if d != 1)
+    target_ = _target(tuple(core), wanted)
+    if target_ is None:
+        symbols = ", ".join(str(d) for d in after if not isinstance(d, int))
+        raise Refusal(
+            f"it makes axes of several lengths that are known at run time only ({symbols}).",
+            "Give all but one of them a number instead of a name in --input (example_inputs, dynamic).",
+        )
+    x = g.op(Squeeze(axes=gone), x) if gone else x
+    if not all(_alike(a, b) for a, b in zip(core, wanted, strict=False)) or len(core) != len(wanted):
+        x = g.op(Reshape(target=target_), x)
+    return g.op(Unsqueeze(axes=fresh), x) if fresh else x
 
 
 def _alike(one: Any, other: Any) -> bool:

@@ -8,10 +8,11 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.records import Call, Index, Infix, Literal, Method, Ref, Size
+from converter.ops.records import Call, Index, Infix, Literal, Method, Prefix, Ref, Size
 
 PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "@": 2, "**": 3, "&": 0.5, "|": 0.3}
 COMPARE = {"<", "<=", ">", ">=", "==", "!="}
+UNARY = 2.5
 
 
 class Text:
@@ -38,15 +39,20 @@ class Text:
                 return f"{self.expr(of, 9)}.{name}({self.arguments(args, kwargs)})"
             case Infix(sign, left, right):
                 level = 0.1 if sign in COMPARE else PRECEDENCE[sign]
-                text = f"{self.expr(left, level)} {sign} {self.expr(right, level + 0.05)}"
+                first = level + 0.05 if sign == "**" or sign in COMPARE else level
+                text = f"{self.expr(left, first)} {sign} {self.expr(right, level + 0.05)}"
                 return f"({text})" if tight > level else text
+            case Prefix(sign, of):
+                text = f"{sign}{self.expr(of, UNARY)}"
+                return f"({text})" if tight > UNARY else text
             case Index(of, items):
                 return f"{self.expr(of, 9)}[{', '.join(self._subscript(i) for i in items)}]"
             case tuple() | list():
                 open_, close = ("(", ")") if isinstance(record, tuple) else ("[", "]")
                 inner = ", ".join(self.expr(r) for r in record)
                 return f"{open_}{inner}{',' if isinstance(record, tuple) and len(record) == 1 else ''}{close}"
-        return literal(record)
+        text = literal(record)
+        return f"({text})" if tight > UNARY and text.startswith("-") else text
 
     def arguments(self, args: Any, kwargs: Any) -> str:
         """The inside of a call's parentheses."""
@@ -58,8 +64,8 @@ class Text:
 
     def _subscript(self, item: Any) -> str:
         if isinstance(item, slice):
-            bounds = ["" if b is None else literal(b) for b in (item.start, item.stop)]
-            return ":".join([*bounds, *([literal(item.step)] if item.step is not None else [])])
+            bounds = ["" if b is None else self.expr(b) for b in (item.start, item.stop)]
+            return ":".join([*bounds, *([self.expr(item.step)] if item.step is not None else [])])
         return self.expr(item)
 
     @staticmethod

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import random
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]], layers: int 
     frameworks.choose_keras()
     with _plain_keras(), frameworks.room_for(layers):
         model = execute(text).build()
+        _number(model)
         left = {(layer.name, w.name): w for layer in model.layers for w in layer.weights}
         for layer, name, data in weights:
             variable = left.pop((layer, name))
@@ -31,6 +34,18 @@ def load(text: str, weights: Iterable[tuple[str, str, np.ndarray]], layers: int 
     if left:
         raise ValueError(f"weights without numbers: {', '.join('/'.join(key) for key in left)}")
     return model
+
+
+def _number(model: Any) -> None:
+    """Number operations within the model, as in a fresh process: Keras counts them from the process's first on."""
+    import keras
+
+    counts: Counter[str] = Counter()
+    for operation in model.operations:
+        if not isinstance(operation, keras.Layer):
+            stem = re.sub(r"_\d+$", "", operation.name)
+            operation.name = f"{stem}_{counts[stem]}" if counts[stem] else stem
+            counts[stem] += 1
 
 
 def load_in_order(text: str, arrays: Sequence[np.ndarray], layers: int = 0) -> Any:

@@ -1,33 +1,104 @@
-"""One `build()` function: layers in call order, which variables hold their results, one line a call."""
+"""One `build()` function: layers and operations in call order, which variables hold their results, a line a step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx_ir as ir
 
+from converter.graph.graph import Place
+from converter.ops.records import Call, Infix, Literal, Ref, refs, rewritten, walk
 from converter.write.expressions import Text, literal
 from converter.write.names import Namespace, parameters
 
 POSITIONAL = ("filters", "units", "kernel_size", "pool_size", "rate", "target_shape", "dims")
 """Arguments that are written without their names where they come first, as a person would."""
 
-LOCALS = frozenset({"keras", "layers", "model", "build"})
+LOCALS = frozenset({"keras", "layers", "model", "build", "ops", "math"})
+
+
+@dataclass(frozen=True)
+class Built:
+    """A layer with its name and all its settings, called on `inputs`."""
+
+    name: str
+    cls: str
+    settings: Mapping[str, Any]
+    inputs: tuple[Any, ...]
+    shared: bool = False
+    """Several calls of the layer: it is constructed once, before the first of them."""
 
 
 @dataclass
 class Step:
-    """One call of one layer."""
+    """One assignment: an expression with layers in it, and the values that it gives (several: it is unpacked)."""
 
-    layer: str
-    cls: str
-    kwargs: dict[str, Any]
-    inputs: list[ir.Value]
-    output: ir.Value
-    shared: bool = False
-    """Several calls of the layer: it is constructed once, before the first of them."""
+    record: Any
+    outputs: tuple[ir.Value, ...]
+    name: str = ""
+    """What the variable is called; '' for one of no name of its own."""
+    place: Place | None = None
+    """The layer that it belongs to."""
+
+
+def inlined(steps: list[Step], results: Sequence[ir.Value]) -> list[Step]:
+    """The steps; an expression that one other expression of the same place reads, once, stands inside that one."""
+    count = Counter(id(v) for step in steps for v in refs(step.record)) + Counter(id(v) for v in results)
+    made: dict[int, Step] = {}
+    for step in steps:
+        record = step.record
+        for value in refs(record) if _plain(record) else ():
+            before = made.get(id(value))
+            if before is None or not _plain(before.record) or count[id(value)] > 1 or not _together(before, step):
+                continue
+            del made[id(value)]
+            record = _with(record, value, before.record)
+        made[id(step.outputs[0])] = replace(step, record=record)
+    return list(made.values())
+
+
+def _with(record: Any, value: ir.Value, inner: Any) -> Any:
+    """The record with an expression in the place of a value."""
+    return rewritten(record, lambda part: inner if isinstance(part, Ref) and part.value is value else None)
+
+
+def _plain(record: Any) -> bool:
+    return not isinstance(record, (Built, tuple))
+
+
+def _together(one: Step, two: Step) -> bool:
+    a, b = one.place, two.place
+    alike = a is not None and b is not None and (a.path, a.call, a.scope) == (b.path, b.call, b.scope)
+    return alike and len(one.outputs) == 1
+
+
+class KerasText(Text):
+    """The dialect of Keras: layers are constructed where they are called, KerasTensors have no `==`."""
+
+    def __init__(self, name_of: Callable[[ir.Value], str], known: Mapping[str, str], part: Callable[[str], None]):
+        super().__init__(name_of, part)
+        self._known = known
+
+    def expr(self, record: Any, tight: float = 0) -> str:
+        match record:
+            case Built(inputs=inputs):
+                inside = self.expr(inputs[0]) if len(inputs) == 1 else f"[{', '.join(self.expr(i) for i in inputs)}]"
+                return f"{self._known.get(record.name) or self.constructed(record)}({inside})"
+            case Infix("==", left, right):
+                return self.expr(Call("ops.equal", (left, right)), tight)
+        return super().expr(record, tight)
+
+    def constructed(self, layer: Built) -> str:
+        """`layers.Dense(3, name="fc")`."""
+        parts: list[str] = []
+        leading = True
+        for key, value in layer.settings.items():
+            leading = leading and (key in POSITIONAL or (layer.cls, key) == ("Activation", "activation"))
+            parts.append(self.expr(value) if leading else f"{key}={self.expr(value)}")
+        return f"layers.{layer.cls}({', '.join([*parts, f'name={literal(layer.name)}'])})"
 
 
 @dataclass
@@ -47,8 +118,11 @@ class BuildText:
         """The file."""
         lines = self._lines()
         body = "\n".join(f"    {line}" for line in lines)
+        used = {part for step in self.steps for part in _names(step.record)}
+        imported = ", ".join(name for name in ("layers", "ops") if name in used)
+        imports = f"import keras\nfrom keras import {imported}" if imported else "import keras"
         return (
-            f'"""{_doc(self.title)}"""\n\nimport keras\nfrom keras import layers\n\n\n'
+            f'"""{_doc(self.title)}"""\n\n{imports}\n\n\n'
             f"def build() -> keras.Model:\n{body}\n\n\n"
             'if __name__ == "__main__":\n'
             "    from pathlib import Path\n\n"
@@ -66,27 +140,36 @@ class BuildText:
             kind = "" if dtype == "float32" else f", dtype={literal(dtype)}"
             lines.append(f"{names[id(value)]} = keras.Input({literal_of(shape)}{kind}, name={literal(name)})")
         given = list(names.values())
-        known = {step.layer: space.take(step.layer) for step in self.steps if step.shared}
-        last = {id(value): i for i, step in enumerate(self.steps) for value in step.inputs}
+        shared = {part.name: part for step in self.steps for part in walk(step.record) if _shared(part)}
+        known = {name: space.take(name) for name in shared}
+        reads = [refs(step.record) for step in self.steps]
+        last = {id(value): i for i, values in enumerate(reads) for value in values}
         last |= {id(value): len(self.steps) for value in self.results}
         fixed = set(given) | set(known.values())
         live = dict.fromkeys(fixed, len(self.steps))
+        text = KerasText(lambda value: names[id(value)], known, lambda part: None)
         made: set[str] = set()
         for i, step in enumerate(self.steps):
-            arguments = [names[id(v)] for v in step.inputs]
-            dying = [names[id(v)] for v in step.inputs if last[id(v)] == i and names[id(v)] not in fixed]
+            for part in walk(step.record):
+                if _shared(part) and part.name not in made:
+                    made.add(part.name)
+                    lines.append(f"{known[part.name]} = {text.constructed(part)}")
+            written = text.expr(step.record)
+            dying = [n for v in reads[i] if last[id(v)] == i and (n := names[id(v)]) not in fixed]
             for name in dying:
                 live.pop(name, None)
-            target = _target(dying, live, fixed)
-            names[id(step.output)] = target
-            if id(step.output) in last:
-                live[target] = last[id(step.output)]
-            call = step.layer and known.get(step.layer)
-            if call and call not in made:
-                lines.append(f"{call} = {_constructed(step)}")
-                made.add(call)
-            inside = arguments[0] if len(arguments) == 1 else f"[{', '.join(arguments)}]"
-            lines.append(f"{target} = {call or _constructed(step)}({inside})")
+            targets = []
+            for value in step.outputs:
+                if len(step.outputs) > 1 and id(value) not in last:
+                    targets.append("_")
+                    continue
+                names[id(value)] = target = _target(step.name, dying, live, fixed)
+                targets.append(target)
+                if step.name:
+                    fixed.add(target)
+                if id(value) in last:
+                    live[target] = last[id(value)]
+            lines.append(f"{', '.join(targets)} = {written}")
         inputs = given[0] if len(given) == 1 else f"[{', '.join(given)}]"
         outputs = _structure(self.outputs, [names[id(v)] for v in self.results])
         model = f"keras.Model({inputs}, {outputs}, name={literal(self.model)})"
@@ -96,23 +179,29 @@ class BuildText:
         return [*lines, f"model = {model}", *fixes, "return model"]
 
 
-def _target(dying: Sequence[str], live: Mapping[str, int], fixed: set[str]) -> str:
-    """'x' where it is free, else the variable that ends here, else 'y'."""
-    if "x" not in live:
+def _shared(part: Any) -> bool:
+    return isinstance(part, Built) and part.shared
+
+
+def _names(record: Any) -> Iterator[str]:
+    """The modules that an expression's text names: 'layers', 'ops', 'math'."""
+    for part in walk(record):
+        if isinstance(part, Built):
+            yield "layers"
+        elif isinstance(part, Infix) and part.sign == "==":
+            yield "ops"
+        elif isinstance(part, (Call, Literal)):
+            yield (part.function if isinstance(part, Call) else part.text).split(".")[0]
+
+
+def _target(wanted: str, dying: Sequence[str], live: Mapping[str, int], fixed: set[str]) -> str:
+    """The name that is wanted; else 'x' where it is free, else the variable that ends here, else 'y'."""
+    if not wanted and "x" not in live:
         return "x"
     for name in dying:
-        if name not in live:
+        if not wanted and name not in live:
             return name
-    return Namespace(set(live) | fixed | parameters() | LOCALS).take("y")
-
-
-def _constructed(step: Step) -> str:
-    parts: list[str] = []
-    leading = True
-    for key, value in step.kwargs.items():
-        leading = leading and (key in POSITIONAL or (step.cls, key) == ("Activation", "activation"))
-        parts.append(literal_of(value) if leading else f"{key}={literal_of(value)}")
-    return f"layers.{step.cls}({', '.join([*parts, f'name={literal(step.layer)}'])})"
+    return Namespace(set(live) | fixed | parameters() | LOCALS).take(wanted or "y")
 
 
 def _structure(outputs: Any, names: list[str]) -> str:

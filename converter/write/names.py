@@ -59,6 +59,15 @@ def module_attributes() -> frozenset[str]:
     return frozenset(dir(torch.nn.Module)) | frozenset(dir(torch.nn.Module())) | LOCALS
 
 
+@functools.cache
+def operation_names() -> frozenset[str]:
+    """What Keras calls the operations of a functional graph, behind which it puts a number from the second one on."""
+    from keras import ops
+
+    spaces = [ops, *(getattr(ops, name) for name in ("image", "linalg", "nn", "numpy"))]
+    return frozenset(name for space in spaces for name in dir(space)) | {"get_item"}
+
+
 def parameters() -> frozenset[str]:
     """What a local variable of forward must not be called."""
     return LOCALS | frozenset(dir(builtins))

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,20 +13,17 @@ import onnx_ir as ir
 from converter.errors import Item, Unsupported
 from converter.graph.graph import Origin, array, dims, origin
 from converter.ops import base
-from converter.ops.records import Layer, Ref
-from converter.write.keras_text import BuildText, Step
-from converter.write.names import identifier
-from converter.write.view import NodeView
+from converter.ops.records import Call, Index, Infix, Layer, Ref, Size, refs, rewritten, walk
+from converter.write.keras_calls import FLOATS, NodeCall, called, dtype_of, float_of, folded, wanted
+from converter.write.keras_text import BuildText, Built, Step, inlined
+from converter.write.names import identifier, operation_names
 
-ACTIVATED = (
-    frozenset(f"{kind}{rank}D" for rank in (1, 2, 3) for kind in ("Conv", "DepthwiseConv", "SeparableConv"))
-    | {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
-    | {"Dense", "EinsumDense"}
+HALVING = re.compile(
+    "arctan2|average|ceil|cumprod|cumsum|dot|einsum|exp|exp2|expm1|floor|floor_divide|logaddexp|matmul|maximum|mean|"
+    "minimum|mod|prod|round|tensordot|var"
 )
-"""Layers with an `activation` argument that is applied last."""
-
+"""Operations of Keras that make float32 of float64, where the backend is torch or JAX."""
 STATISTICS = frozenset({"moving_mean", "moving_variance"})
-FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 
 @dataclass(frozen=True)
@@ -70,16 +66,6 @@ def write(graph: ir.Graph, outputs: Any, title: str, name: str) -> KerasSource:
     return _Writer(graph).source(outputs, title, name)
 
 
-@dataclass(frozen=True)
-class _Call:
-    """A node with its record; calls with the same key are calls of one layer."""
-
-    view: NodeView
-    record: Layer
-    key: Any
-    output: ir.Value
-
-
 class _Writer:
     def __init__(self, graph: ir.Graph) -> None:
         self.graph = graph
@@ -87,112 +73,224 @@ class _Writer:
         self.notes: list[Any] = []
         self.weights: list[Weight] = []
         self.taken: set[str] = set()
+        self.reserved: frozenset[str] = frozenset()
         self.frozen: list[tuple[str, str]] = []
         self.paths: dict[str, str] = {}
         self.untied: list[tuple[str, int]] = []
         self.readers: dict[str, str] = {}
+        self.names: dict[Any, str] = {}
+        self.settings: dict[str, dict[str, Any]] = {}
+        self.counts: Counter[Any] = Counter()
+        self.steps: list[Step] = []
+        self.loose: dict[int, ir.Value] = {}
+        self.zero: ir.Value | None = None
 
     def source(self, outputs: Any, title: str, name: str) -> KerasSource:
         """Write everything."""
+        calls = [call for node in self.graph if (call := self._call(node)) is not None]
+        if any(not isinstance(call.record, Layer) or _reads_constants(call.record) for call in calls):
+            self.reserved = operation_names()
         inputs = []
         for value in self.graph.inputs:
             if not dims(value):
                 why = "it is a single number, and a Keras input has a batch axis."
                 self.missing.append(Item(value.name or "x", "input", why, "Keep it as a constant of the module."))
-            inputs.append((self._name(value.name or "x"), value, dims(value)[1:], _dtype(value)))
-        calls = [call for node in self.graph if (call := self._call(node)) is not None]
+            inputs.append((self._name(value.name or "x", "input"), value, dims(value)[1:], dtype_of(value)))
         results = list(self.graph.outputs)
-        self._check(calls, results)
-        counts = Counter(call.key for call in calls)
-        calls = _folded(calls, results, counts)
-        names: dict[Any, str] = {}
-        settings: dict[str, dict[str, Any]] = {}
-        steps: list[Step] = []
-        for call in calls:
-            if call.key not in names:
-                names[call.key] = self._name(_wanted(call))
-                self.paths[names[call.key]] = call.view.place.path
-                settings[names[call.key]] = self._weights(names[call.key], call)
-            steps += self._steps(names[call.key], call, settings[names[call.key]], counts[call.key] > 1)
-        results = self._returned(steps, results)
-        if any(step.kwargs.get("dtype") == "float64" for step in steps):
+        if any(array(value) is not None for value in results):
+            self.missing.append(Item("forward", "output", "it returns a constant."))
+        self.counts = Counter(key for call in calls for key in call.keys.values())
+        for call in folded(calls, results, self.counts):
+            self._step(call)
+        if self.missing:
+            raise Unsupported(self.missing)
+        results = self._returned(results)
+        if any(
+            dtype_of(value) == "float64" for step in self.steps for value in step.outputs if value.dtype is not None
+        ):
             self.notes.append(
                 "the model is float64: Keras on TensorFlow runs it so, on torch and JAX partly in float32"
             )
-        text = BuildText(title, identifier(name, "model"), inputs, steps, outputs, results, self.frozen).text()
+        self.steps = inlined(self.steps, results)
+        text = BuildText(title, identifier(name, "model"), inputs, self.steps, outputs, results, self.frozen).text()
         sizes = {(weight.layer, weight.name): int(weight.data.size) for weight in self.weights}
         why = "is frozen in the source, which a .keras file does not keep"
         frozen = [(f"{layer}/{weight} {why}", sizes[layer, weight]) for layer, weight in self.frozen]
         return KerasSource(text, self.weights, self.paths, self.notes, self.untied, frozen)
 
-    # Nodes into calls ----------------------------------------------------------------------------------------------
+    # Nodes into steps ----------------------------------------------------------------------------------------------
 
-    def _call(self, node: ir.Node) -> _Call | None:
+    def _call(self, node: ir.Node) -> NodeCall | None:
         cls = base.class_of(node)
         where = node.metadata_props.get("kconvert.layer") or "forward"
-        why = "this operator has no Keras layer."
+        why = "this operator has no Keras form."
         if cls is not None and cls.targets()[1]:
-            view = NodeView(node)
             try:
-                record = view.record("keras")
-                if isinstance(record, Layer):
-                    return _Call(view, record, _key(view, record, node), node.outputs[0])
+                return called(node)
             except LookupError as error:
                 why = f"{error.args[0]}."
         self.missing.append(Item(where, node.op_type, why))
         return None
 
-    def _check(self, calls: list[_Call], results: Sequence[ir.Value]) -> None:
-        for call in calls:
-            if any(array(v) is not None for v in _values(call.record)):
-                where, what = call.view.place.path or "forward", call.view.node.op_type
-                self.missing.append(Item(where, what, "no Keras layer reads a constant or a loose parameter here."))
-        if any(array(value) is not None for value in results):
-            self.missing.append(Item("forward", "output", "it returns a constant."))
-        if self.missing:
-            raise Unsupported(self.missing)
+    def _step(self, call: NodeCall) -> None:
+        """The assignment of a node, and before it those of the layers and weights that it reads."""
+        try:
+            record = self._lowered(call, call.record)
+            if dtype_of(call.output) == "float64" and _halves(record):
+                record = Call("ops.cast", (record, "float64"))
+        except LookupError as error:
+            where = call.view.place.path or "forward"
+            self.missing.append(Item(where, call.view.node.op_type, f"{error.args[0]}."))
+            return
+        self.steps.append(Step(record, call.outputs, place=call.view.place))
 
-    def _steps(self, name: str, call: _Call, settings: dict[str, Any], shared: bool) -> list[Step]:
-        """The layer's step, and before it those of the layers that its record has as inputs."""
-        before: list[Step] = []
-        inputs: list[ir.Value] = []
-        for given in call.record.inputs:
-            if isinstance(given, Ref):
-                inputs.append(given.value)
-                continue
-            role = "reshape" if given.cls == "Reshape" else "pad"
-            made = ir.Value(name=f"{name}_{role}")
-            kept = {k: v for k, v in settings.items() if k == "dtype"}
-            before.append(Step(self._name(f"{name}_{role}"), given.cls, {**given.kwargs, **kept}, _values(given), made))
-            inputs.append(made)
-        kwargs = {**call.record.kwargs, **settings}
-        return [*before, Step(name, call.record.cls, kwargs, inputs, call.output, shared)]
+    def _lowered(self, call: NodeCall, record: Any) -> Any:
+        """The record with its layers named, its sizes known, and every constant a number or the output of a layer."""
+        named = sorted((p for p in walk(record) if isinstance(p, Layer)), key=lambda p: not p.weights)
+        main = self._layer_name(call, named[0]) if named and named[0] is not record else ""
 
-    def _returned(self, steps: list[Step], results: list[ir.Value]) -> list[ir.Value]:
+        def lower(part: Any) -> Any:
+            match part:
+                case Ref(value) if array(value) is not None:
+                    return self._constant(call, value)
+                case Size(Ref(value), axis):
+                    return self._length(value, axis)
+                case Layer():
+                    return self._built(call, part, main)
+            return None
+
+        return rewritten(record, lower)
+
+    def _length(self, value: ir.Value, axis: int) -> int:
+        length = dims(value)[axis]
+        if length is None:
+            raise LookupError(
+                f"it reads the length of axis {axis} of {value.name!r}, which a Keras graph does not know; "
+                "give that axis a fixed length with --input"
+            )
+        return length
+
+    def _built(self, call: NodeCall, layer: Layer, main: str) -> Built:
+        """A layer as the text constructs and calls it; a layer among its inputs gets a step of its own."""
+        name = self._layer_name(call, layer, main)
+        inputs = []
+        for given in layer.inputs:
+            if isinstance(given, Layer):
+                made = ir.Value(name=name)
+                self.steps.append(Step(self._built(call, given, name), (made,)))
+                inputs.append(Ref(made))
+            elif isinstance(given, Ref) and array(given.value) is not None:
+                inputs.append(self._weight(call, given.value))
+            else:
+                inputs.append(self._lowered(call, given))
+        settings = {**layer.kwargs, **self.settings[name]}
+        return Built(name, layer.cls, settings, tuple(inputs), self.counts[call.keys[id(layer)]] > 1)
+
+    def _layer_name(self, call: NodeCall, layer: Layer, main: str = "") -> str:
+        """The name of a layer, new where its key is; with its weights and settings."""
+        key = call.keys[id(layer)]
+        if key not in self.names:
+            role = "pad" if layer.cls.startswith("ZeroPadding") else layer.cls.lower()
+            self.names[key] = name = self._name(f"{main}_{role}" if main else wanted(call, layer))
+            if not main:
+                self.paths[name] = call.view.place.path
+            self.settings[name] = self._weights(name, call, layer)
+        return self.names[key]
+
+    def _returned(self, results: list[ir.Value]) -> list[ir.Value]:
         """An input that is returned goes through an Identity layer."""
         given = {id(v) for v in self.graph.inputs}
         kept = []
         for value in results:
             if id(value) in given:
                 made = ir.Value(name="identity")
-                steps.append(Step(self._name("identity"), "Identity", _policy(_dtype(value)), [value], made))
+                layer = Built(self._name("identity"), "Identity", _policy(dtype_of(value)), (Ref(value),))
+                self.steps.append(Step(layer, (made,)))
                 value = made
             kept.append(value)
         return kept
 
+    # Constants and loose parameters --------------------------------------------------------------------------------
+
+    def _constant(self, call: NodeCall, value: ir.Value) -> Any:
+        """A number as it is; several, and parameters of the source, as the row of a table."""
+        data = value.meta.get(base.EXACT, array(value))
+        ranks = [len(dims(v)) for v in call.view.node.inputs if v is not None and array(v) is None]
+        number = np.asarray(data).item() if data.size == 1 and origin(value) is None else None
+        exact = value.dtype != ir.DataType.DOUBLE or number is None or float(np.float32(number)) == number
+        if number is not None and exact and data.ndim <= max(ranks, default=0):
+            return number
+        return self._weight(call, value)
+
+    def _weight(self, call: NodeCall, value: ir.Value) -> Ref:
+        """What belongs to no layer: the one row of an Embedding, which is trained, saved and loaded as any weight.
+
+        Row 0 is looked up by a zero that is made from the model's first input: a layer needs one that is symbolic.
+        """
+        if id(value) in self.loose:
+            return Ref(self.loose[id(value)])
+        data, known = array(value), origin(value)
+        if data is None:
+            raise LookupError(f"the weight {value.name!r} has no numbers")
+        whole = data.dtype.kind in "iub"
+        if whole and data.size and np.abs(data.astype(np.int64)).max() > 2**24:
+            raise LookupError("it reads a table of integers beyond 2**24, and Keras's tables hold floats")
+        own = known.path.replace("/", "_") if known is not None else f"{call.view.place.path or 'model'}_constant"
+        name = self._name(own)
+        table = data.reshape(1, -1).astype(np.float32) if whole else data.reshape(1, -1)
+        kept = known.then("R", table.shape) if known is not None and known.path and data.shape != table.shape else known
+        trainable = known is not None and known.trainable and not whole
+        self.weights.append(Weight(name, "embeddings", table, kept, trainable))
+        self._read(name, known, table.size if trainable else 0)
+        self.paths[name] = known.path.rpartition(".")[0] if known is not None else call.view.place.path
+        settings = {"input_dim": 1, "output_dim": int(table.size), **_policy(str(table.dtype))}
+        record: Any = Built(
+            name, "Embedding", settings if trainable else {**settings, "trainable": False}, (self._zero(),)
+        )
+        if data.ndim != 1:
+            record = Call("ops.reshape", (record, data.shape))
+        if whole:
+            record = Call("ops.cast", (record, str(data.dtype)))
+        made = ir.Value(name=name, shape=ir.Shape(data.shape), type=ir.TensorType(ir.DataType.from_numpy(data.dtype)))
+        self.steps.append(Step(record, (made,), identifier(name)))
+        self.loose[id(value)] = made
+        return Ref(made)
+
+    def _zero(self) -> Ref:
+        """The id of the only row of a table: 0, for a batch of any size."""
+        if self.zero is None:
+            first = self.graph.inputs[0]
+            rank = len(dims(first))
+            column = Index(Ref(first), (slice(None), *[0] * (rank - 1))) if rank > 1 else Ref(first)
+            self.zero = ir.Value(name="zero", shape=ir.Shape([]), type=ir.TensorType(ir.DataType.INT32))
+            zeros = Call("ops.zeros_like", (column,), {"dtype": "int32"})
+            self.steps.append(Step(Call("ops.sum", (zeros,)), (self.zero,), "zero"))
+        return Ref(self.zero)
+
     # Names and weights ---------------------------------------------------------------------------------------------
 
-    def _name(self, wanted: str) -> str:
+    def _name(self, wanted: str, kind: str = "layer") -> str:
+        """A free name; not one that Keras gives to an operation of its own, 'add' or 'add_1'."""
         stem = re.sub(r"[^0-9A-Za-z_\-]", "_", wanted) or "layer"
+        if re.sub(r"_\d+$", "", stem) in self.reserved:
+            stem = f"{stem}_{kind}"
         name, number = stem, 2
         while name in self.taken:
             name, number = f"{stem}_{number}", number + 1
         self.taken.add(name)
         return name
 
-    def _weights(self, name: str, call: _Call) -> dict[str, Any]:
+    def _read(self, name: str, known: Origin | None, trained: int) -> None:
+        """A weight of the source gets a home; the second one of the same weight is told of, with what it trains."""
+        first = name if known is None else self.readers.setdefault(known.path, name)
+        if first != name and known is not None:
+            why = f"shares {known.path!r} with {first}; in Keras each has its own and trains it"
+            self.untied.append((f"{name} {why}", trained))
+            self.notes.append((name, why))
+
+    def _weights(self, name: str, call: NodeCall, record: Layer) -> dict[str, Any]:
         """Register a layer's weights; what its constructor must be told of them: trainable, dtype."""
-        record, made = call.record, []
+        made: list[Weight] = []
         for key, (value, axes) in record.weights.items():
             data, known = array(value), origin(value)
             if data is None:
@@ -201,11 +299,7 @@ class _Writer:
                 data, known = data.transpose(axes), known.then("T", axes) if known is not None else None
             trainable = key not in STATISTICS and known is not None and known.trainable
             made.append(Weight(name, key, data, known, trainable))
-            first = name if known is None else self.readers.setdefault(known.path, name)
-            if first != name and known is not None:
-                why = f"shares {known.path!r} with {first}; in Keras each has its own and trains it"
-                self.untied.append((f"{name} {why}", data.size if trainable and record.trainable else 0))
-                self.notes.append((name, why))
+            self._read(name, known, data.size if trainable and record.trainable else 0)
         self.weights += made
         trained = [w for w in made if w.name not in STATISTICS]
         frozen = [w.name for w in trained if not w.trainable]
@@ -221,64 +315,24 @@ class _Writer:
                     "keep that, so after loading one set their `trainable` to False again (the last lines of model.py)",
                 )
             )
-        dtypes = {str(w.data.dtype) for w in made} or {_dtype(call.output)}
+        dtypes = {str(w.data.dtype) for w in made} or {float_of(call)}
         if len(dtypes) > 1:
             why = f"its weights have the dtypes {', '.join(sorted(dtypes))}."
             raise Unsupported([Item(call.view.place.path, record.cls, why)])
         return {**settings, **_policy(dtypes.pop())}
 
 
+def _halves(record: Any) -> bool:
+    """Whether Keras makes float32 of an expression in float64, on the backends of torch and JAX."""
+    if isinstance(record, Infix):
+        return record.sign in ("@", "%", "//")
+    return isinstance(record, Call) and HALVING.fullmatch(record.function.removeprefix("ops.")) is not None
+
+
+def _reads_constants(record: Any) -> bool:
+    return any(array(value) is not None for value in refs(record))
+
+
 def _policy(dtype: str) -> dict[str, Any]:
     """The dtype argument of a layer that computes in this dtype; none for float32, and integers pass as they are."""
     return {"dtype": dtype} if dtype in FLOATS - {"float32"} else {}
-
-
-def _key(view: NodeView, record: Layer, node: ir.Node) -> Any:
-    """Calls with the same key are calls of one layer: a module that is called several times."""
-    weights = tuple(sorted((k, id(v), str(axes)) for k, (v, axes) in record.weights.items()))
-    if not view.own and not weights:
-        return id(node)
-    # Modules that have every weight in common are one layer.
-    learned = any(origin(v) is not None for v, _ in record.weights.values())
-    path = "" if learned else view.place.path
-    return path, record.cls, record.trainable, repr(sorted(record.kwargs.items())), weights
-
-
-def _wanted(call: _Call) -> str:
-    """The layer's name: the module's path, and behind it what is done there where the module is not just that."""
-    path, role = call.view.place.path, call.view.role
-    if call.view.own or call.record.weights:
-        return path or call.record.cls.lower()
-    role = call.record.cls.lower() if role in ("spatial", "boundary", "layout") else role
-    return f"{path}_{role}" if path else role
-
-
-def _folded(calls: list[_Call], results: Sequence[ir.Value], counts: Mapping[Any, int]) -> list[_Call]:
-    """An activation function that alone reads a layer with an `activation` argument becomes that argument."""
-    kept: dict[int, _Call] = {}
-    for call in calls:
-        values = _values(call.record)
-        name = call.record.kwargs.get("activation") if call.record.cls == "Activation" and not call.view.own else None
-        before = kept.get(id(values[0])) if len(values) == 1 else None
-        alone = before is not None and len(before.output.uses()) == 1 and not any(before.output is v for v in results)
-        if before is None or not isinstance(name, str) or not alone:
-            kept[id(call.output)] = call
-        elif before.record.cls in ACTIVATED and "activation" not in before.record.kwargs and counts[before.key] == 1:
-            del kept[id(before.output)]
-            record = replace(before.record, kwargs={**before.record.kwargs, "activation": name})
-            kept[id(call.output)] = replace(before, record=record, output=call.output)
-        else:
-            kept[id(call.output)] = call
-    return list(kept.values())
-
-
-def _values(record: Layer) -> list[ir.Value]:
-    """The graph's values that a record reads, those of the layers inside it too."""
-    found: list[ir.Value] = []
-    for given in record.inputs:
-        found += [given.value] if isinstance(given, Ref) else _values(given)
-    return found
-
-
-def _dtype(value: ir.Value) -> str:
-    return str(value.dtype.numpy()) if value.dtype is not None else "float32"
