@@ -24,7 +24,7 @@ from converter.ops.padding import (
     spread,
     zero_padding,
 )
-from converter.ops.pool_windows import numbers_of, parts_of, shares, windows
+from converter.ops.pool_windows import counted, counts, divided, numbers_of, windows
 from converter.ops.records import Call, Layer, Module, Record
 
 
@@ -263,12 +263,12 @@ class AveragePool(_Pool):
         pairs = self.pairs(sizes)
         if pairs is None or self.ceil_mode or None in sizes or set(self.rate()) != {1}:
             raise LookupError("its windows depend on a size that is known at run time only")
-        share: np.ndarray = np.ones(())
+        found: np.ndarray = np.ones(())
         for k, s, n, (front, back) in zip(self.kernel_shape, self.strides, sizes, pairs, strict=True):
             count = ((n or 0) + front + back - k) // s + 1
-            share = share[..., None] * parts_of(k, s, count, front, (0, n or 0))
+            found = found[..., None] * counted(k, s, count, front, (0, n or 0))
         wide = replace(self, count_include_pad=1)
-        return g.op(Mul(), g.op(wide, x), g.constant(share[None, ..., None], like=x))
+        return divided(g, g.op(wide, x), self.kernel_shape, found[None, ..., None])
 
     @torch_operation("avg_pool1d.default")
     @staticmethod
@@ -307,7 +307,7 @@ class AveragePool(_Pool):
         found = windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
         if ceil_mode and found != (wide := windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True)):
             whole = g.op(AveragePool(**wide, count_include_pad=1), x)
-            return g.op(Mul(), whole, g.constant(shares(g, x, wide, found, count_include_pad), like=x))
+            return divided(g, whole, wide["kernel_shape"], counts(g, x, wide, found, count_include_pad))
         included = int(count_include_pad and any(found["pads"]))
         return g.op(AveragePool(**found, count_include_pad=included), x)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Refusal, TorchCapture
+from converter.ops.base import Builder, Refusal, TorchCapture
+from converter.ops.elementwise import Div, Mul
 from converter.ops.padding import Pads, pairs_of, spread
 
 
@@ -46,21 +48,28 @@ def windows(
     return {"kernel_shape": kernel, "strides": strides, "pads": Pads(tuple(pairs)).onnx}
 
 
-def shares(g: TorchCapture, x: ir.Value, wide: dict[str, Any], found: dict[str, Any], padded: bool) -> np.ndarray:
-    """For each window of `wide`: its size over the number of its elements that count, torch's divisor.
+def counts(g: TorchCapture, x: ir.Value, wide: dict[str, Any], found: dict[str, Any], padded: bool) -> np.ndarray:
+    """For each window of `wide`: how many of its elements count, which is torch's divisor.
 
     Elements that ceil_mode adds behind never count, those of the padding do where `padded` says so.
     """
     made: np.ndarray = np.ones(())
-    sizes, counts = g.shape(x)[2:], g.made()[2:]
-    each = zip(sizes, wide["kernel_shape"], wide["strides"], pairs_of(found["pads"]), counts, strict=True)
+    sizes, number = g.shape(x)[2:], g.made()[2:]
+    each = zip(sizes, wide["kernel_shape"], wide["strides"], pairs_of(found["pads"]), number, strict=True)
     for n, k, s, (front, back), count in each:
         inside = (-front, (n or 0) + back) if padded else (0, n or 0)
-        made = made[..., None] * parts_of(k, s, count, front, inside)
+        made = made[..., None] * counted(k, s, count, front, inside)
     return made[None, None]
 
 
-def parts_of(kernel: int, stride: int, count: int, front: int, inside: tuple[int, int]) -> np.ndarray:
-    """For each of `count` windows along one axis: its length over that of its part between two places."""
+def counted(kernel: int, stride: int, count: int, front: int, inside: tuple[int, int]) -> np.ndarray:
+    """For each of `count` windows along one axis: how many of its elements lie between two places."""
     starts = np.arange(count) * stride - front
-    return kernel / (np.minimum(starts + kernel, inside[1]) - np.maximum(starts, inside[0]))
+    found: np.ndarray = np.minimum(starts + kernel, inside[1]) - np.maximum(starts, inside[0])
+    return found
+
+
+def divided(g: Builder, means: ir.Value, kernel: tuple[int, ...], counts: np.ndarray) -> ir.Value:
+    """Means of whole windows as sums over how many elements count."""
+    total = g.op(Mul(), means, g.constant(float(math.prod(kernel)), like=means))
+    return g.op(Div(), total, g.constant(counts, like=means))

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.ops.base import Builder, Dims, Function, Refusal, TorchCapture, View, torch_operation
+from converter.ops.elementwise import Div
 from converter.ops.embedding import Gather
 from converter.ops.linear import MatMul
 from converter.ops.padding import batched, scalar
@@ -81,8 +82,9 @@ class Interpolate(Function):
                 continue
             before, behind = g.shape(x)[1:axis], g.shape(x)[axis + 1 :]
             flat = g.op(Reshape(target=(0, *(d or 0 for d in before), length, -1)), x)
-            weights = g.constant(weights_of(self.mode, length, count, bool(self.align)), like=x)
-            made = g.op(MatMul(), weights, flat)
+            weights, whole = weights_of(self.mode, length, count, bool(self.align))
+            made = g.op(MatMul(), g.constant(weights, like=x), flat)
+            made = g.op(Div(), made, g.constant(float(whole), like=x)) if whole != 1 else made
             x = g.op(Reshape(target=(0, *(d or 0 for d in before), count, *(d or 0 for d in behind))), made)
         return x
 
@@ -158,26 +160,27 @@ def sizes_of(g: TorchCapture, x: ir.Value, size: Any, factors: Any) -> tuple[int
     return tuple(int(m) for m in made)
 
 
-def weights_of(mode: str, length: int, count: int, align: bool) -> np.ndarray:
-    """(count, length): what each element adds to each of the result, the edges standing for what lies outside."""
-    if align:
-        places = np.arange(count) * ((length - 1) / (count - 1) if count > 1 else 0.0)
+def weights_of(mode: str, length: int, count: int, align: bool) -> tuple[np.ndarray, int]:
+    """(count, length), and what to divide it by: what each element adds to each of the result, in whole numbers.
+
+    The edges stand for what lies outside. Whole numbers, because a table of float32 holds these exactly.
+    """
+    steps = np.arange(count, dtype=np.int64)
+    top, below = (steps * (length - 1), max(count - 1, 1)) if align else ((2 * steps + 1) * length - count, 2 * count)
+    if mode == "linear":
+        top = np.maximum(top, 0)
+    first, r = top // below, top % below
+    s = below - r
+    if mode == "linear":
+        parts, whole = [(0, s), (1, r)], below
     else:
-        places = (np.arange(count) + 0.5) * (length / count) - 0.5
-    if mode == "linear":
-        places = np.maximum(places, 0.0)
-    first = np.floor(places).astype(np.int64)
-    made = np.zeros((count, length))
-    for offset in (0, 1) if mode == "linear" else (-1, 0, 1, 2):
-        distance = np.abs(places - (first + offset))
-        np.add.at(made, (np.arange(count), np.clip(first + offset, 0, length - 1)), kernel(mode, distance))
-    return made
-
-
-def kernel(mode: str, d: np.ndarray) -> np.ndarray:
-    """The weight at a distance."""
-    if mode == "linear":
-        return np.maximum(1.0 - d, 0.0)
-    a = -0.75
-    near, far = ((a + 2) * d - (a + 3)) * d * d + 1, ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-    return np.where(d <= 1, near, np.where(d < 2, far, 0.0))
+        near = [5 * n**3 - 9 * n**2 * below + 4 * below**3 for n in (r, s)]
+        far = [-3 * (n**3 - 2 * n**2 * below + n * below**2) for n in (r, s)]
+        parts, whole = [(-1, far[0]), (0, near[0]), (1, near[1]), (2, far[1])], 4 * below**3
+    made = np.zeros((count, length), np.int64)
+    for offset, part in parts:
+        np.add.at(made, (steps, np.clip(first + offset, 0, length - 1)), part)
+    shared = math.gcd(whole, *(int(n) for n in np.unique(made)))
+    if np.abs(made).max() // shared > 2**24:
+        raise LookupError(f"the weights that resize {length} elements to {count} are no numbers that float32 holds")
+    return made // shared, whole // shared
