@@ -20,15 +20,15 @@ from converter import frameworks, given
 from converter.conversion import Conversion, Turn
 from converter.errors import BadInput, ConvertError, UsageError
 from converter.graph.graph import dims
+from converter.judge.inputs import InputSet, InputSpec, fitting_inputs, given_inputs
+from converter.judge.judge import judge
+from converter.judge.run_ort import ort_runner
+from converter.judge.runner import Boundary, Runner
+from converter.judge.verdict import Verdict, compare_weights
+from converter.judge.worker import Worker
 from converter.ops import base
 from converter.report import Report
 from converter.sources import Source
-from converter.verify.inputs import InputSet, InputSpec, fitting_inputs, given_inputs
-from converter.verify.judge import judge
-from converter.verify.run_ort import ort_runner
-from converter.verify.runner import Boundary, Runner
-from converter.verify.verdict import Verdict, compare_weights
-from converter.verify.worker import Worker
 
 BACKENDS = {"torch": "torch", "tensorflow": "TensorFlow"}
 OTHERS = {"keras/torch": ("tensorflow",), "keras/tensorflow": ("torch",), "keras/jax": ("torch", "tensorflow")}
@@ -217,7 +217,7 @@ def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
     double = made.to == "onnx"
     hops.append(ort_runner(_written(made, folder), boundary=_boundary(made.onnx_turns), double=double))
     if made.to == "torch":
-        from converter.verify.run_torch import torch_runner
+        from converter.judge.run_torch import torch_runner
 
         hops.append(torch_runner(made.model, boundary=boundary))
         if ".pt2" in made.written:
@@ -225,7 +225,7 @@ def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
         if device != "cpu":
             hops.append(torch_runner(made.model, name=f"torch on {device}", device=device, boundary=boundary))
     elif made.to == "keras":
-        from converter.verify.run_keras import keras_runner
+        from converter.judge.run_keras import keras_runner
 
         hops.append(keras_runner(made.model, boundary=boundary))
     return hops
@@ -235,7 +235,7 @@ def _program(path: Path, boundary: Boundary) -> Runner:
     """The .pt2 file that was written; its numbers are float32 wherever export has made constants of them."""
     import torch
 
-    from converter.verify.run_torch import torch_runner
+    from converter.judge.run_torch import torch_runner
 
     made = torch_runner(torch.export.load(path).module(), name=".pt2 file", boundary=boundary)
     return replace(made, open64=None, why_no_64="an exported program computes in the dtypes that it was traced with")
@@ -296,14 +296,14 @@ def _asked_again(
 
 def _reference(source: Source, worker: Worker | None, pack: Any) -> Runner:
     if source.kind == "torch":
-        from converter.verify.run_torch import torch_runner
+        from converter.judge.run_torch import torch_runner
 
         model = source.model
         module = model.module() if hasattr(model, "graph_signature") else model
         return torch_runner(module, name="torch source", pack=pack)
     if worker is not None:
         return worker.runner("keras source")
-    from converter.verify.run_keras import keras_runner
+    from converter.judge.run_keras import keras_runner
 
     return replace(keras_runner(source.model), name="keras source")
 

@@ -17,7 +17,7 @@ class FileReference:
 
     def __init__(self, path: str, arch: str | None, arch_args: dict[str, Any] | None) -> None:
         from converter.files.keras_files import read_keras
-        from converter.verify.run_keras import keras_runner
+        from converter.judge.run_keras import keras_runner
 
         made = importable(arch) if arch is not None else None
         self.model = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args).model

@@ -125,6 +125,7 @@ def _sections(report: Report, verbose: bool) -> list[Section]:
     told = [note for note in report.notes if verbose or not note.startswith("weak evidence:")]
     found = [
         Section("differs" if report.passed is False else "worst", _worst(report), whole=True),
+        Section("layer", [report.fault["text"]] if report.fault else [], whole=True),
         Section("weights", _weights(report)),
         Section("turned", report.turns),
         Section("run time", _run_time(report)),
@@ -137,6 +138,7 @@ def _sections(report: Report, verbose: bool) -> list[Section]:
     ]
     if verbose:
         found += [
+            Section("layers", layer_lines(report)),
             Section("moves", [f"{name} by {value:.1e} of its size" for name, value in report.sensitivity.items()]),
             Section("inputs", [f"{each['name']}: {each['shapes']}, seed {each['seed']}" for each in report.inputs]),
             Section("versions", [f"{name} {version}" for name, version in report.versions.items()]),
@@ -170,6 +172,15 @@ def _weights(report: Report) -> list[str]:
         return []
     wrong = list(report.weights["wrong"])
     return wrong or [f"{report.weights['compared']} bit by bit ({report.weights['elements']:,} numbers), all equal"]
+
+
+def layer_lines(report: Report) -> list[str]:
+    """Each layer's own and accumulated error, and what is wrong with it."""
+    return [
+        f"{each['name']} ({each['kind']}): {figure(each['own'])} on its own, {figure(each['accumulated'])} in the whole"
+        + ("" if each["passed"] else f"  FAIL  {each['reason']}")
+        for each in report.layers
+    ]
 
 
 def _run_time(report: Report) -> list[str]:

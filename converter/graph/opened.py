@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.graph.graph import ROLE, GraphBuilder, dims, place_of
+from converter.graph.graph import ROLE, GraphBuilder, dims, place_of, symbols
 from converter.ops import base
 from converter.ops.base import Dims, Op
 
@@ -21,7 +21,12 @@ class _Before:
         self.role = node.metadata_props.get(ROLE) or node.op_type.lower()
 
     def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> Any:
-        return self.g.insert(op, inputs, place_of(self.node), role or self.role, facts, before=self.node)
+        made = self.several(op, *inputs, role=role, **facts)
+        return made[0] if len(made) == 1 else made
+
+    def several(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> tuple[ir.Value, ...]:
+        place = place_of(self.node)
+        return tuple(self.g.node(op, inputs, place, role or self.role, facts, before=self.node).outputs)
 
     def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value:
         with self.g.at(place_of(self.node)):
@@ -29,6 +34,9 @@ class _Before:
 
     def shape(self, value: ir.Value) -> Dims:
         return dims(value)
+
+    def symbols(self, value: ir.Value) -> tuple[int | str | None, ...]:
+        return symbols(value)
 
 
 def open_ops(g: GraphBuilder, lacks: Callable[[ir.Node], bool]) -> None:

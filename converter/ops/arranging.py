@@ -16,9 +16,11 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     moved,
     operand,
+    there,
     torch_operation,
 )
 from converter.ops.embedding import Gather, axis_of
@@ -35,9 +37,6 @@ class Tile(Op):
     """The whole tensor `repeats` times along each axis."""
 
     repeats: tuple[int, ...] = operand(1)
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(None if d is None else d * r for d, r in zip(shapes[0], self.repeats, strict=True))
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Tile(repeats=tuple(self.repeats[p] for p in perm)), perm
@@ -66,8 +65,10 @@ class RepeatInterleave(Function):
     axis: int
     repeats: int
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(d if i != self.axis or d is None else d * self.repeats for i, d in enumerate(shapes[0]))
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        made = (d if i != self.axis or d is None else d * self.repeats for i, d in enumerate(x.shape))
+        return (Type(tuple(made), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return RepeatInterleave(axis=moved(self.axis, perm), repeats=self.repeats), perm

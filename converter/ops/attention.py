@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.ops.arranging import repeated
-from converter.ops.base import Builder, Dims, Function, Refusal, TorchCapture, View, broadcast, torch_operation
+from converter.ops.base import Builder, Function, Refusal, TorchCapture, Type, View, broadcast, there, torch_operation
 from converter.ops.cast import Where
 from converter.ops.compare import Greater, GreaterOrEqual
 from converter.ops.elementwise import Add, Mul
@@ -32,10 +32,10 @@ class DotProductAttention(Function):
     groups: int = 1
     scale: float = 0.0
 
-    def shape(self, *shapes: Dims) -> Dims:
-        q, k, v = shapes[:3]
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (q, kind), (k, _), (v, _) = there(types)[:3]
         heads = () if len(q) < 3 else broadcast(q[:-2], k[:-2], v[:-2]) if self.groups == 1 else q[:-2]
-        return (*heads, q[-2], v[-1])
+        return (Type((*heads, q[-2], v[-1]), kind),)
 
     def torch(self, n: View) -> Record:
         settings: dict[str, Any] = {"attn_mask": n.x(3)} if n.has(3) else {}

@@ -10,12 +10,10 @@ import onnx_ir as ir
 
 from converter.ops.base import (
     Capture,
-    Dims,
     Op,
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_operation,
     torch_operation,
 )
@@ -32,9 +30,6 @@ class Cast(Op):
     saturate: int = 1
 
     neutral: ClassVar[bool] = True
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType(self.to)
 
     def unit_axes(self, index: int) -> dict[int, int] | None:
         return {}
@@ -87,12 +82,6 @@ class Where(Op):
     """Elements of x where the condition is true, of y elsewhere: inputs are (condition, x, y)."""
 
     neutral: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return dtypes[1]
 
     def torch(self, n: View) -> Record:
         return Call("torch.where", (n.x(0), n.x(1), n.x(2)))

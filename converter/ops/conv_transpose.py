@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, TorchCapture, View, inverse, keras_layer, torch_operation
+from converter.ops.base import Capture, Op, TorchCapture, View, inverse, keras_layer, torch_operation
 from converter.ops.conv import kernel_axes
 from converter.ops.padding import batched, pairs_of, scalar, spread
 from converter.ops.records import Index, Layer, Module, Record
@@ -50,14 +50,6 @@ class ConvTranspose(Op):
     def extra(self) -> tuple[int, ...]:
         """Elements added behind, per axis."""
         return self.output_padding or (0,) * len(self.kernel_shape)
-
-    def shape(self, *shapes: Dims) -> Dims:
-        x, weight = shapes[:2]
-        made: list[int | None] = []
-        axes = zip(x[2:], self.kernel_shape, self.strides, self.dilations, self.pairs(), self.extra(), strict=True)
-        for n, k, s, d, pair, extra in axes:
-            made.append(None if n is None else (n - 1) * s + (k - 1) * d + 1 - sum(pair) + extra)
-        return (x[0], None if weight[1] is None else weight[1] * self.group, *made)
 
     def torch(self, n: View) -> Record:
         width, per_group = n.shape(1)[:2]

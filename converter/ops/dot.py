@@ -17,8 +17,10 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_layer,
+    there,
     torch_operation,
 )
 from converter.ops.cast import Cast
@@ -37,11 +39,6 @@ class Einsum(Op):
     """The sum of products that the equation says, as numpy has it."""
 
     equation: str
-
-    def shape(self, *shapes: Dims) -> Dims:
-        terms, out = self.equation.split("->")
-        lengths = {c: d for term, s in zip(terms.split(","), shapes, strict=True) for c, d in zip(term, s, strict=True)}
-        return tuple(lengths[c] for c in out)
 
     def torch(self, n: View) -> Record:
         return Call("torch.einsum", (self.equation, *n.all()))
@@ -88,12 +85,12 @@ class Dot(Function):
     left: int
     right: int
 
-    def shape(self, *shapes: Dims) -> Dims:
-        a, b = shapes
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (a, kind), (b, _) = there(types)
         rest = [d for i, d in enumerate(a) if i not in (0, self.left)] + [
             d for i, d in enumerate(b) if i not in (0, self.right)
         ]
-        return (a[0] if a[0] is not None else b[0], *(rest or [1]))
+        return (Type((a[0] if a[0] is not None else b[0], *(rest or [1])), kind),)
 
     def equation(self, ranks: tuple[int, int]) -> str:
         """For einsum."""

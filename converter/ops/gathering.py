@@ -28,9 +28,6 @@ class GatherElements(Op):
 
     axis: int = 0
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return shapes[1]
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return GatherElements(axis=moved(self.axis, perm)), perm
 

@@ -9,13 +9,14 @@ import onnx_ir as ir
 from converter.ops.base import (
     Builder,
     Capture,
-    Dims,
     Function,
     Op,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_layer,
+    there,
     torch_operation,
 )
 from converter.ops.elementwise import Add, Mul
@@ -30,9 +31,6 @@ class _Affine(Op, abstract=True):
     """y = x @ weight.T + bias over the last axis: (..., in) -> (..., out)."""
 
     absorbs_units: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:-1], shapes[1][0])
 
     def unit_axes(self, index: int) -> dict[int, int] | None:
         return {1: 1} if index == 0 else None
@@ -88,6 +86,10 @@ class Gemm(_Affine):
 
 class Linear(_Affine, Function):
     """Any rank: (N, ..., in) -> (N, ..., out)."""
+
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        x, weight, *_ = there(types)
+        return (Type((*x.shape[:-1], weight.shape[0]), x.dtype),)
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         x, weight, *bias = inputs

@@ -30,9 +30,6 @@ class Pad(Op):
         pairs = self.pairs()
         return pairs[2:] if self.mode == "constant" and pairs[:2] == ((0, 0), (0, 0)) else None
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(None if d is None else d + a + b for d, (a, b) in zip(shapes[0], self.pairs(), strict=True))
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         pairs = [self.pairs()[p] for p in perm]
         pads = (*(a for a, _ in pairs), *(b for _, b in pairs))
@@ -52,8 +49,10 @@ class Pad(Op):
         pairs = self.pairs()
         inner = {pairs[0], pairs[-1]} == {(0, 0)} and len(pairs) in (3, 4, 5)
         if self.mode != "constant" or self.constant_value or not inner:
-            if self.mode not in ("constant", "reflect") or (self.mode == "reflect" and len(pairs) > 4):
-                raise LookupError(f"not every backend of Keras pads {len(pairs)} axes with {self.mode!r}")
+            if self.mode == "edge" or (self.mode == "reflect" and len(pairs) > 4):
+                return Call(f"pad_{self.mode}", (n.x(), pairs))  # not every backend of Keras pads so
+            if self.mode not in ("constant", "reflect"):
+                raise LookupError(f"Keras does not pad with {self.mode!r}")
             mode = {} if self.mode == "constant" else {"mode": self.mode}
             value = {"constant_values": self.constant_value} if self.constant_value else {}
             return Call("ops.pad", (n.x(), pairs), {**mode, **value})

@@ -15,7 +15,6 @@ from converter.ops.padding import (
     Pads,
     around,
     batched,
-    length,
     padded,
     pairs_of,
     resolve,
@@ -49,14 +48,6 @@ class _Pool(Op, abstract=True):
         if self.auto_pad == "NOTSET":
             return pairs_of(self.pads or (0, 0) * len(self.kernel_shape))
         return resolve("same", sizes, self.kernel_shape, self.strides, self.rate()).pairs
-
-    def shape(self, *shapes: Dims) -> Dims:
-        x = shapes[0]
-        pairs = self.pairs(x[2:])
-        if pairs is None:
-            return (*x[:2], *(None if n is None else -(-n // s) for n, s in zip(x[2:], self.strides, strict=True)))
-        windows = zip(x[2:], self.kernel_shape, self.strides, self.rate(), pairs, strict=True)
-        return (*x[:2], *(length(*w, ceil=bool(self.ceil_mode)) for w in windows))
 
     def keras(self, n: View) -> Record:
         rank = len(self.kernel_shape)

@@ -10,13 +10,14 @@ import onnx_ir as ir
 from converter.ops.base import (
     Builder,
     Capture,
-    Dims,
     Function,
     Op,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_layer,
+    there,
     torch_operation,
 )
 from converter.ops.cast import Cast, Where
@@ -72,8 +73,9 @@ class _Adaptive(Function, abstract=True):
     spatial = True
     kind: ClassVar[str]
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:2], *self.output_size)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type((*x.shape[:2], *self.output_size), x.dtype),)
 
     def torch(self, n: View) -> Record:
         name = f"nn.Adaptive{self.kind}Pool{len(self.output_size)}d"

@@ -16,10 +16,12 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_operation,
     moved,
     operand,
+    there,
     torch_operation,
 )
 from converter.ops.cast import Cast
@@ -34,12 +36,6 @@ class _Reduce(Op, abstract=True):
     axes: tuple[int, ...] = operand(1)
 
     method: ClassVar[str]
-
-    def shape(self, *shapes: Dims) -> Dims:
-        rank = len(shapes[0])
-        gone = {a % rank for a in self.axes}
-        kept = [1 if i in gone else d for i, d in enumerate(shapes[0])]
-        return tuple(d for i, d in enumerate(kept) if self.keepdims or i not in gone)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         gone = {a % len(perm) for a in self.axes}
@@ -148,8 +144,9 @@ class AnyTrue(Function):
 
     axis: int
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(d for i, d in enumerate(shapes[0]) if i != self.axis)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type(tuple(d for i, d in enumerate(x.shape) if i != self.axis), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         left = [a for a in range(len(perm)) if a != self.axis]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Dims, Function, Op, Refusal, TorchCapture, View, torch_operation
+from converter.ops.base import Builder, Function, Op, Refusal, TorchCapture, Type, View, there, torch_operation
 from converter.ops.padding import batched
 from converter.ops.records import Call, Module, Record
 from converter.ops.shape import Reshape, Transpose
@@ -48,9 +48,10 @@ class PixelUnshuffle(Function):
 
     spatial = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        n, c, *rest = shapes[0]
-        return (n, None if c is None else c * self.factor**2, *(None if d is None else d // self.factor for d in rest))
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        ((n, c, *rest), kind) = there(types)[0]
+        wide = c * self.factor**2 if isinstance(c, int) else None
+        return (Type((n, wide, *(d // self.factor if isinstance(d, int) else None for d in rest)), kind),)
 
     def torch(self, n: View) -> Record:
         if n.own:

@@ -17,10 +17,12 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     keras_activation,
     keras_layer,
     moved,
+    there,
     torch_operation,
 )
 from converter.ops.cast import Cast, Where
@@ -184,8 +186,9 @@ class Glu(Function):
 
     axis: int
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple((d or 0) // 2 if i == self.axis else d for i, d in enumerate(shapes[0]))
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type(tuple((d or 0) // 2 if i == self.axis else d for i, d in enumerate(x.shape)), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Glu(axis=moved(self.axis, perm)), perm

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Dims, Function, Refusal, TorchCapture, View, torch_operation
+from converter.ops.base import Builder, Function, Refusal, TorchCapture, Type, View, there, torch_operation
 from converter.ops.elementwise import Div
 from converter.ops.embedding import Gather
 from converter.ops.linear import MatMul
@@ -36,8 +36,9 @@ class Interpolate(Function):
 
     spatial = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:2], *self.sizes)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        x = there(types)[0]
+        return (Type((*x.shape[:2], *self.sizes), x.dtype),)
 
     def named(self) -> str:
         """torch's name of the kind."""

@@ -75,7 +75,7 @@ def keras_callable(model: Any, *, double: bool = False) -> RunFn:
             tensors = [keras.ops.convert_to_tensor(plain(array), dtype=str(array.dtype)) for array in arrays]
             kept = kept64() if double and keras.backend.backend() == "torch" else contextlib.nullcontext()
             with kept, keras_taps(keras.backend.backend()) as recorder:
-                leaves = list(_leaves("", model(_packed(model, tensors), training=False)))
+                leaves = list(_leaves("", model(packed(model, tensors), training=False)))
             taps = [(i, found) for i, (_, leaf) in enumerate(leaves) if (found := recorder.tap(leaf)) is not None]
             outputs = [(name, _array(leaf)) for name, leaf in leaves]
             return outputs + [(tap_name(i, kind), _array(value)) for i, (kind, value) in taps]
@@ -258,7 +258,7 @@ def _copy_weights(model: Any, twin: Any) -> None:
             layer.finalize_state()
 
 
-def _packed(model: Any, tensors: list[Any]) -> Any:
+def packed(model: Any, tensors: list[Any]) -> Any:
     """The tensors in the structure that the model was made with (dict, list, single); a flat list where it has none."""
     import keras
 
