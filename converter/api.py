@@ -17,7 +17,7 @@ from converter.files.outputs import Staged, room
 from converter.graph import flatten, padding
 from converter.graph import layout as layouts
 from converter.graph.duplicate import duplicate
-from converter.graph.graph import GraphBuilder
+from converter.graph.graph import GraphBuilder, dynamic_axes
 from converter.record import Record, Unfit
 from converter.report import Remark, Report
 from converter.request import check
@@ -61,7 +61,8 @@ def convert(
             input; random ones else.
         example_inputs: tensors that an nn.Module is traced with, or a single one; the first axis is the batch.
         example_kwargs: the same for its keyword arguments; they become inputs in the order of the module's signature.
-        dynamic: torch.export's dynamic_shapes, in the place of a batch of any size.
+        dynamic: which axes have any length, in the place of the batch: {"x": {0: "batch", 2: "H"}} or, in the order of
+            the inputs, ({0: "batch", 2: "H"},); one name is one length everywhere, and torch.export's Dim will do.
         arch: for a file that holds weights only: a callable, or 'package.module:callable', that returns the model.
         arch_args: keyword arguments for `arch`.
         verify: compare source, ONNX and target. An unequal target is no error: the report's `passed` is False.
@@ -228,6 +229,7 @@ def _converted(source: Source, asked: Asked) -> Conversion:
         else:
             made.make_model = lambda: made.onnx
     report.turns = [str(turn) for turn in made.turns]
+    report.dynamic = dynamic_axes(g.graph.inputs)
     report.transposes = sum(node.op_type == "Transpose" for node in g.graph)
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
     report.sign(source.path)

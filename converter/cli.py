@@ -47,7 +47,11 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--inputs", type=click.Path(path_type=Path), help="Arrays to verify with: an .npz or .npy.")
 @click.option(
-    "--input", "shapes", multiple=True, metavar="SHAPE[:DTYPE]", help="PyTorch code's example: 1,3,32,32:float32."
+    "--input",
+    "shapes",
+    multiple=True,
+    metavar="SHAPE[:DTYPE]",
+    help="PyTorch code's example: 1,3,32,32:float32; batch=2,3,H=32,W=32 for axes of any length.",
 )
 @click.option("--arch", metavar="PKG.MOD:CALLABLE", help="For a file with weights only: what returns the model.")
 @click.option("--arch-args", metavar="JSON", help="Keyword arguments for --arch.")
@@ -182,6 +186,7 @@ def _checked(
         raise UsageError("-q and -v exclude each other.")
     arch_args = request.arch_args_of(options["arch_args"])
     shapes = [request.shape_of(text) for text in options["shapes"]]
+    dynamic = request.dynamic_of(options["shapes"])
     with suppress(BadInput, Unsupported):  # of the file, not of the options: the conversion says so, and the reports
         request.check(
             model,
@@ -199,7 +204,7 @@ def _checked(
             keep_going=options["keep_going"],
         )
     check_names(reports, _files_read(model, options))
-    return {"arch_args": arch_args, "shapes": shapes}
+    return {"arch_args": arch_args, "shapes": shapes, "dynamic": dynamic}
 
 
 def _place(model: Path, to: str, output: Path | None, options: dict[str, Any]) -> Output:
@@ -236,7 +241,7 @@ def _convert(model: Path, to: str, place: Output, options: dict[str, Any], say: 
 
             given = read_arrays(options["inputs"])
         proving = Proving(given, options["device"], options["seed"], say, own=True)
-    examples = Examples(_examples(options["shapes"]))
+    examples = Examples(_examples(options["shapes"]), dynamic=options["dynamic"])
     run(Asked(model, to, options["layout"], examples, options["arch"], options["arch_args"]), proving, place)
 
 

@@ -19,7 +19,7 @@ import onnx_ir as ir
 from converter import frameworks, given
 from converter.conversion import Conversion, Turn
 from converter.errors import BadInput, ConvertError, UsageError
-from converter.graph.graph import dims
+from converter.graph.graph import dims, symbols
 from converter.judge.inputs import InputSet, InputSpec, fitting_inputs, given_inputs
 from converter.judge.judge import judge
 from converter.judge.run_ort import ort_runner
@@ -60,7 +60,9 @@ def input_specs(inputs: Sequence[ir.Value]) -> list[InputSpec]:
         high = _vocabulary(value)
         low = None if high is None else 0.0
         dtype = str(value.dtype.numpy()) if value.dtype is not None else "float32"
-        specs.append(InputSpec(value.name or "x", dims(value), dtype, low, None if high is None else float(high)))
+        names = tuple(None if isinstance(d, int) else d for d in symbols(value))
+        limit = None if high is None else float(high)
+        specs.append(InputSpec(value.name or "x", dims(value), dtype, low, limit, names=names))
     return specs
 
 
@@ -182,6 +184,7 @@ def prove(
         target=before.target,
         repairs=before.repairs,
         turns=before.turns,
+        dynamic=before.dynamic,
         transposes=_counted(made, shown, before.transposes) if made.to == "torch" else before.transposes,
         dropped=before.dropped,
         trainable=before.trainable,

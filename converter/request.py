@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import keyword
 import math
 import operator
 import os
@@ -239,9 +240,11 @@ def shape_of(text: str) -> tuple[tuple[int, ...], str]:
     """The lengths and the dtype that an --input names: '1,3,32,32:float32'; float32 where it names none."""
     lengths, _, dtype = text.partition(":")
     try:
-        shape = tuple(int(length) for length in lengths.split(","))
+        shape = tuple(int(axis.rpartition("=")[2]) for axis in lengths.split(","))
     except ValueError as error:
-        raise UsageError(f"--input: expected lengths like 1,3,32,32:float32, received {text!r}.") from error
+        raise UsageError(
+            f"--input: expected lengths like 1,3,32,32:float32 or batch=2,3,H=32,W=32, received {text!r}."
+        ) from error
     if min(shape) < 1:
         raise UsageError(f"--input: expected lengths of 1 or more, received {text!r}.")
     if (dtype or "float32") not in DTYPES:
@@ -249,3 +252,25 @@ def shape_of(text: str) -> tuple[tuple[int, ...], str]:
     if math.prod(shape) > MOST_ELEMENTS:
         raise UsageError(f"--input: {text!r} has {math.prod(shape):,} elements, more than {MOST_ELEMENTS:,}.")
     return shape, dtype or "float32"
+
+
+def dynamic_of(texts: Sequence[str]) -> list[dict[int, Any]] | None:
+    """The axes of any length in each --input: those with a name, `batch=2,L=16`; of one without names the first, `...`.
+
+    None where no input names an axis.
+    """
+    found: list[dict[int, Any]] = []
+    lengths: dict[str, str] = {}
+    for text in texts:
+        axes: dict[int, Any] = {}
+        for axis, said in enumerate(text.partition(":")[0].split(",")):
+            name, named, length = said.strip().rpartition("=")
+            if not named:
+                continue
+            if not re.fullmatch(r"[A-Za-z_]\w*", name) or keyword.iskeyword(name):
+                raise UsageError(f"--input: expected a name like batch or H before '=', received {said!r}.")
+            if lengths.setdefault(name, length) != length:
+                raise UsageError(f"--input: {name!r} is {lengths[name]} and {length}; one name is one length.")
+            axes[axis] = name
+        found.append(axes or {0: ...})
+    return found if lengths else None

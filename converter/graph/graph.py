@@ -68,6 +68,16 @@ def symbols(value: ir.Value) -> Symbols:
     return tuple(d if isinstance(d, int) else d.value for d in value.shape.dims)
 
 
+def dynamic_axes(inputs: Sequence[ir.Value]) -> dict[str, list[int | str]]:
+    """By name the shapes of the inputs with lengths that are known at run time only, with a word for each of these."""
+    shapes = {value.name or "x": symbols(value) for value in inputs}
+    return {
+        name: [f"{name}_{i}" if length is None else length for i, length in enumerate(shape)]
+        for name, shape in shapes.items()
+        if not all(isinstance(length, int) for length in shape)
+    }
+
+
 def ir_shape(shape: Sequence[int | str | None]) -> ir.Shape:
     """A shape for onnx-ir; a string names a length that is known at run time only."""
     return ir.Shape([ir.SymbolicDim(d) if d is None or isinstance(d, str) else d for d in shape])
