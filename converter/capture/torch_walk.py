@@ -114,6 +114,8 @@ class _Walk:
         """Write every call; what cannot be written is kept in `items`."""
         wholes = _wholes(self.graph)
         for node in torch_nodes.calls(self.graph):
+            if torch_nodes.picks(node) and not node.users:
+                continue  # a result that nobody reads
             if node.name in wholes:
                 if wholes[node.name] is not None:
                     self._call(node, *wholes[node.name])

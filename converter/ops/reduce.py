@@ -82,15 +82,6 @@ class ReduceMean(_Reduce):
         axes = tuple(sorted(d % rank for d in dim or range(rank)))
         return g.op(ReduceMean(axes=axes, keepdims=int(keepdim)), x)
 
-    @torch_operation("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
-    @staticmethod
-    def pool(g: TorchCapture, x: ir.Value, output_size: tuple[int, ...]) -> ir.Value:
-        if len(g.shape(x)) != len(output_size) + 2:
-            raise Refusal("its input is a single example, without a batch axis.", "Give the example inputs one.")
-        if set(output_size) != {1}:
-            raise Refusal(f"output_size={output_size}: only 1, the mean over everything, has a mapping.")
-        return g.op(ReduceMean(axes=tuple(range(2, len(g.shape(x)))), keepdims=1), x)
-
 
 class ReduceSum(_Reduce):
     """The sum over the axes."""
