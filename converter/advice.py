@@ -6,6 +6,10 @@ Names are those of Keras's layers, operations and activations, and of PyTorch's 
 from __future__ import annotations
 
 GENERAL = "Replace it by layers that have a mapping; `kconvert support` lists them."
+CUSTOM = (
+    "Give the class or function: --custom Name=pkg.mod:obj (custom= in Python); or vouch for the file with --trust "
+    "(trust=True), which imports the modules that it names."
+)
 TRAINING = "it is called with training=True, which holds at inference too."
 NO_TRAINING = "Call it without training=True."
 QUANTISED = "its weights are quantised, or have LoRA weights beside them."
@@ -45,7 +49,8 @@ KERAS: dict[str, str] = {
     "Sparsemax": 'Use layers.Activation("sparsemax")(x).',
     "Threshold": "Use layers.ReLU(threshold=...)(x), which gives 0 below the threshold.",
     # layers
-    "Lambda": "Write its formula in the functional model: `x * 2.0 + 1.0`, keras.ops, layers. Code is never run.",
+    "Lambda": "Give its function: --custom NAME=pkg.mod:function with the layer's name (custom= in Python); or vouch "
+    "for the file with --trust (trust=True), which runs its code. Else code is never run.",
     "TimeDistributed": "layers.Dense and activations act on every step by themselves: leave TimeDistributed out.",
     "Attention": "Write it as layers.Dot(axes=2), layers.Softmax and layers.Dot(axes=(2, 1)).",
 }

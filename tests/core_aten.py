@@ -372,26 +372,18 @@ WITHOUT_ROW: tuple[str, ...] = tuple(
     for overload, names in {
         "default": (
             "_adaptive_avg_pool2d _adaptive_avg_pool3d _cdist_forward _embedding_bag _log_softmax "
-            "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _softmax addmm amin any "
-            "argmax argmin bmm col2im constant_pad_nd convolution copy cumsum diagonal embedding expand flip full "
-            "full_like gather grid_sampler_2d index_put index_select max_pool2d_with_indices max_pool3d_with_indices "
-            "mean mm native_dropout native_group_norm native_layer_norm prod reflection_pad1d reflection_pad2d "
-            "reflection_pad3d repeat replication_pad2d replication_pad3d scalar_tensor scatter_add select_scatter "
-            "slice_scatter sort split_with_sizes topk"
+            "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _softmax amin any "
+            "argmax argmin col2im convolution copy cumsum diagonal expand full full_like grid_sampler_2d "
+            "index_put mean native_dropout native_group_norm native_layer_norm prod scalar_tensor sort topk"
         ),
         "dim": "any max min var",
         "dims": "any",
         "no_stats": "_native_batch_norm_legit",
         "start_step": "arange",
-        "Tensor": "clamp index slice",
+        "Tensor": "clamp",
         "Scalar": "fill",
         "dim_int": "prod",
-        "src": "scatter",
-        "value": "scatter",
-        "two": "scatter_reduce",
-        "int": "select",
         "dim_IntList": "sum",
-        "vec": "upsample_bilinear2d upsample_nearest2d",
         "correction": "var",
     }.items()
     for name in names.split()

@@ -74,6 +74,8 @@ class _Reading:
 
     def at(self, at: Where) -> Place:
         """The place of a module's nodes in the graph."""
+        if at.place is not None:
+            return at.place
         kept = "FrozenBatchNorm" in at.cls
         return replace(
             self.place,
@@ -86,6 +88,8 @@ class _Reading:
 
     def path(self, at: Where) -> str:
         """A module's path, behind that of the layer that is opened."""
+        if at.place is not None:
+            return at.place.path
         return f"{self.place.path}/{at.path}" if self.place.path and at.path else at.path or self.place.path
 
 
@@ -110,6 +114,8 @@ class _Walk:
         """Write every call; what cannot be written is kept in `items`."""
         wholes = _wholes(self.graph)
         for node in torch_nodes.calls(self.graph):
+            if torch_nodes.picks(node) and not node.users:
+                continue  # a result that nobody reads
             if node.name in wholes:
                 if wholes[node.name] is not None:
                     self._call(node, *wholes[node.name])

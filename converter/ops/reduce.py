@@ -86,15 +86,6 @@ class ReduceMean(Reduce):
     def whole(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
         return _over(g, ReduceMean, computing(g, x, dtype), None, False)
 
-    @torch_operation("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
-    @staticmethod
-    def pool(g: TorchCapture, x: ir.Value, output_size: tuple[int, ...]) -> ir.Value:
-        if len(g.shape(x)) != len(output_size) + 2:
-            raise Refusal("its input is a single example, without a batch axis.", "Give the example inputs one.")
-        if set(output_size) != {1}:
-            raise Refusal(f"output_size={output_size}: only 1, the mean over everything, has a mapping.")
-        return g.op(ReduceMean(axes=tuple(range(2, len(g.shape(x)))), keepdims=1), x)
-
 
 class ReduceSum(Reduce):
     """The sum over the axes."""

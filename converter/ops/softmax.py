@@ -223,6 +223,14 @@ class Glu(Function):
         a, b = (g.op(Slice(starts=(s,), ends=(e,), axes=(self.axis,), steps=(1,)), inputs[0]) for s, e in halves)
         return g.op(Mul(), a, g.op(Sigmoid(), b))
 
+    @torch_operation("glu.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: int) -> ir.Value:
+        axis = dim % len(g.shape(x))
+        if g.shape(x)[axis] is None:
+            raise Refusal("glu halves an axis of unknown length.", "Export it with fixed sizes.")
+        return g.op(Glu(axis=axis), x)
+
     @keras_activation("glu")
     @staticmethod
     def activation(g: Capture, x: ir.Value) -> ir.Value:
