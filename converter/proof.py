@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -110,7 +110,14 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target:
 
 
 def start_worker(
-    path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None, *, fork: bool = False
+    path: Path,
+    arch: Any,
+    arch_args: dict[str, Any] | None,
+    backend: str | None = None,
+    *,
+    custom: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    fork: bool = False,
 ) -> Worker | None:
     """The reference process of a file; None where it could not be given what it needs.
 
@@ -122,7 +129,10 @@ def start_worker(
         json.dumps(arch_args)
     except TypeError:
         return None
+    if not all(isinstance(given, str) for given in (custom or {}).values()):
+        return None
     kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
+    kwargs |= {"custom": dict(custom), "trust": trust} if custom else {"trust": trust}
     chosen = backend or os.environ.get("KERAS_BACKEND") or "torch"
     env = {"KERAS_BACKEND": chosen, "CUDA_VISIBLE_DEVICES": ""}
     fork = fork and chosen == "torch" and frameworks.can_fork()
@@ -276,7 +286,7 @@ def _asked_again(
             except Exception as error:  # noqa: BLE001  a model that Keras cannot save is still one that was converted
                 notes.append(f"not asked again with Keras on {name}: Keras cannot save the model ({error})")
                 return first
-        second_worker = start_worker(path, arch, source.arch_args, backend)
+        second_worker = start_worker(path, arch, source.arch_args, backend, custom=source.custom, trust=source.trust)
         if second_worker is None:
             return first
         with second_worker:

@@ -15,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from converter import custom as custom_objects
 from converter import sources
 from converter.errors import UsageError
 from converter.files import record_members
@@ -48,8 +49,10 @@ def check(
     example_inputs: Any = None,
     example_kwargs: Any = None,
     dynamic: Any = None,
+    custom: Any = None,
     arch: Any = None,
     arch_args: Any = None,
+    trust: bool = False,
     verify: bool = True,
     seed: int = 0,
     output: str | os.PathLike[str] | None = None,
@@ -73,6 +76,7 @@ def check(
     if kind == to:
         raise UsageError(f"The model is {NAMES[to]} already; expected another target than {to!r}.")
     sources.check_arch(model, arch)
+    check_custom(model, kind, custom, trust)
     check_examples(model, kind, example_inputs, example_kwargs, dynamic)
 
 
@@ -198,6 +202,18 @@ def check_example_forms(inputs: Any, kwargs: Any) -> None:
 
 def _sequence(inputs: Any) -> bool:
     return isinstance(inputs, Sequence) or hasattr(inputs, "shape")
+
+
+def check_custom(model: Any, kind: str, given: Any, trust: Any) -> None:
+    """Classes for names, and trust, are for what a Keras file names; a live model has its classes."""
+    custom_objects.check(given)
+    if trust not in (True, False):
+        raise UsageError(f"trust: expected True or False, received {trust!r}.")
+    names = {"--custom (custom)": given, "--trust (trust)": trust or None}
+    named = [name for name, value in names.items() if value is not None]
+    if named and (kind != "keras" or not isinstance(model, str | os.PathLike)):
+        what = "a live model, which has its classes" if kind == "keras" else f"a model of {NAMES.get(kind, kind)}"
+        raise UsageError(f"{named[0]} is for what a Keras file names, and this is {what}. Leave it out.")
 
 
 def check_arch(arch: Any, arch_args: Any) -> None:

@@ -46,7 +46,7 @@ def test_a_program_is_written_into_a_graph_that_keras_began() -> None:
     dense = L.Dense(3)
     dense.build((None, 3, 8, 5))
     program = torch.export.export(Small().eval(), (torch.zeros(4, 3, 8, 3),), strict=False)
-    g = KerasGraph("model", share=False)
+    g = KerasGraph("model", False, capture_layer)
     x = g.input("x", ["N", 3, 8, 5], ir.DataType.FLOAT)
     with g.at(Place("dense", "Dense")):
         y = capture_layer(g, dense, (x,), {})
