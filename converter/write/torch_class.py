@@ -34,6 +34,8 @@ class ClassText:
     attributes: Namespace = field(default_factory=lambda: Namespace(module_attributes()))
     init: list[Assign] = field(default_factory=list)
     forward: list[str] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
+    """What forward reads of `self`, in order."""
     sequential: bool = False
     """No class of its own: an nn.Sequential of the classes below it."""
     line: Assign | None = None
@@ -131,7 +133,7 @@ def _class(name: str, init: list[Assign], forward: list[str], given: list[tuple[
     lines = [f"class {name}(nn.Module):", *head, "        super().__init__()"]
     for line in init:
         lines += [f"        {made}" for made in _assign(line, text)]
-    lines += ["", *(f"    {line}" for line in forward)]
+    lines += ["", *(f"    {line}" for line in forward)] if forward else []
     return "\n".join(lines)
 
 
