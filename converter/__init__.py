@@ -6,7 +6,7 @@ from typing import Any
 
 from converter import errors
 
-__all__ = ["convert", "errors"]
+__all__ = ["Report", "convert", "errors", "verify"]
 
 
 def __getattr__(name: str) -> Any:
@@ -14,4 +14,12 @@ def __getattr__(name: str) -> Any:
         from converter.api import convert
 
         return convert
+    if name == "verify":
+        from converter.comparison import verify
+
+        return verify
+    if name == "Report":
+        from converter.report import Report
+
+        return Report
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

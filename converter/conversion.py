@@ -14,6 +14,7 @@ from converter.errors import UsageError
 from converter.graph import onnx_model
 from converter.graph.duplicate import with_weights
 from converter.graph.graph import GraphBuilder, Origin
+from converter.made import remember
 from converter.record import Record, attach
 from converter.report import Report
 
@@ -132,6 +133,8 @@ class Conversion:
         """The live model; made at the first reading."""
         if self._model is None and self.make_model is not None:
             self._model = self.make_model()
+            known = [(w.origin.path, w.key, w.origin.replay) for w in self.weights if w.origin is not None]
+            remember(self._model, known, self.turns)
             attach(self._model, self.record_of(self._model))
         return self._model
 

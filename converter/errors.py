@@ -92,8 +92,8 @@ class CannotWrite(ConvertError):
     outcome = "cannot write"
 
 
-class NotEquivalent(ConvertError):
-    """The converted model does not answer like its source."""
+class NotEquivalent(ConvertError, AssertionError):
+    """The converted model does not answer like its source; to a runner of tests, an assertion that failed."""
 
     exit_code = 1
     outcome = "not equal"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from converter.rendering import grouped
+from converter.rendering import grouped, layer_lines
 from converter.report import Report, figure
 
 MARKS = {True: "ok", False: "**FAIL**", None: ""}
@@ -37,6 +37,8 @@ def sections(report: Report) -> list[tuple[str, list[str]]]:
     weights = report.weights or {"compared": 0, "wrong": [], "elements": 0}
     whole = f"{weights['compared']} compared bit by bit ({weights['elements']:,} numbers), all equal"
     found = [
+        ("The first layer that is off", [report.fault["text"]] if report.fault else []),
+        ("Layers", layer_lines(report)),
         ("Weights", list(weights["wrong"]) or ([whole] if weights["compared"] else [])),
         ("Turned at the boundary", report.turns),
         ("Mixed precision", [report.policy] if report.policy else []),

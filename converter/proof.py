@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -16,19 +16,19 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter import frameworks, given
+from converter import frameworks, given, located
 from converter.conversion import Conversion, Turn
 from converter.errors import BadInput, ConvertError, UsageError
-from converter.graph.graph import dims
+from converter.graph.graph import dims, symbols
+from converter.judge.inputs import InputSet, InputSpec, fitting_inputs, given_inputs
+from converter.judge.judge import judge
+from converter.judge.run_ort import ort_runner
+from converter.judge.runner import Boundary, Runner
+from converter.judge.verdict import Verdict, compare_weights
+from converter.judge.worker import Worker
 from converter.ops import base
 from converter.report import Report
 from converter.sources import Source
-from converter.verify.inputs import InputSet, InputSpec, fitting_inputs, given_inputs
-from converter.verify.judge import judge
-from converter.verify.run_ort import ort_runner
-from converter.verify.runner import Boundary, Runner
-from converter.verify.verdict import Verdict, compare_weights
-from converter.verify.worker import Worker
 
 BACKENDS = {"torch": "torch", "tensorflow": "TensorFlow"}
 OTHERS = {"keras/torch": ("tensorflow",), "keras/tensorflow": ("torch",), "keras/jax": ("torch", "tensorflow")}
@@ -60,7 +60,9 @@ def input_specs(inputs: Sequence[ir.Value]) -> list[InputSpec]:
         high = _vocabulary(value)
         low = None if high is None else 0.0
         dtype = str(value.dtype.numpy()) if value.dtype is not None else "float32"
-        specs.append(InputSpec(value.name or "x", dims(value), dtype, low, None if high is None else float(high)))
+        names = tuple(None if isinstance(d, int) else d for d in symbols(value))
+        limit = None if high is None else float(high)
+        specs.append(InputSpec(value.name or "x", dims(value), dtype, low, limit, names=names))
     return specs
 
 
@@ -108,7 +110,14 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target:
 
 
 def start_worker(
-    path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None, *, fork: bool = False
+    path: Path,
+    arch: Any,
+    arch_args: dict[str, Any] | None,
+    backend: str | None = None,
+    *,
+    custom: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    fork: bool = False,
 ) -> Worker | None:
     """The reference process of a file; None where it could not be given what it needs.
 
@@ -120,7 +129,10 @@ def start_worker(
         json.dumps(arch_args)
     except TypeError:
         return None
+    if not all(isinstance(given, str) for given in (custom or {}).values()):
+        return None
     kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
+    kwargs |= {"custom": dict(custom), "trust": trust} if custom else {"trust": trust}
     chosen = backend or os.environ.get("KERAS_BACKEND") or "torch"
     env = {"KERAS_BACKEND": chosen, "CUDA_VISIBLE_DEVICES": ""}
     fork = fork and chosen == "torch" and frameworks.can_fork()
@@ -175,6 +187,9 @@ def prove(
     if isinstance(answer, UsageError):
         raise answer
     verdict, notes = answer[0], answer[1] + told
+    if verdict.passed is False and made.to != "onnx" and shown:
+        progress("the layer at which they part")
+        located.of_conversion(verdict, made, source, _boundary(made.turns), shown)
     before = made.report
     made.report = Report.from_verdict(
         verdict,
@@ -182,6 +197,7 @@ def prove(
         target=before.target,
         repairs=before.repairs,
         turns=before.turns,
+        dynamic=before.dynamic,
         transposes=_counted(made, shown, before.transposes) if made.to == "torch" else before.transposes,
         dropped=before.dropped,
         trainable=before.trainable,
@@ -217,7 +233,7 @@ def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
     double = made.to == "onnx"
     hops.append(ort_runner(_written(made, folder), boundary=_boundary(made.onnx_turns), double=double))
     if made.to == "torch":
-        from converter.verify.run_torch import torch_runner
+        from converter.judge.run_torch import torch_runner
 
         hops.append(torch_runner(made.model, boundary=boundary))
         if ".pt2" in made.written:
@@ -225,7 +241,7 @@ def _hops(made: Conversion, device: str, folder: Path) -> list[Runner]:
         if device != "cpu":
             hops.append(torch_runner(made.model, name=f"torch on {device}", device=device, boundary=boundary))
     elif made.to == "keras":
-        from converter.verify.run_keras import keras_runner
+        from converter.judge.run_keras import keras_runner
 
         hops.append(keras_runner(made.model, boundary=boundary))
     return hops
@@ -235,7 +251,7 @@ def _program(path: Path, boundary: Boundary) -> Runner:
     """The .pt2 file that was written; its numbers are float32 wherever export has made constants of them."""
     import torch
 
-    from converter.verify.run_torch import torch_runner
+    from converter.judge.run_torch import torch_runner
 
     made = torch_runner(torch.export.load(path).module(), name=".pt2 file", boundary=boundary)
     return replace(made, open64=None, why_no_64="an exported program computes in the dtypes that it was traced with")
@@ -273,7 +289,7 @@ def _asked_again(
             except Exception as error:  # noqa: BLE001  a model that Keras cannot save is still one that was converted
                 notes.append(f"not asked again with Keras on {name}: Keras cannot save the model ({error})")
                 return first
-        second_worker = start_worker(path, arch, source.arch_args, backend)
+        second_worker = start_worker(path, arch, source.arch_args, backend, custom=source.custom, trust=source.trust)
         if second_worker is None:
             return first
         with second_worker:
@@ -296,14 +312,14 @@ def _asked_again(
 
 def _reference(source: Source, worker: Worker | None, pack: Any) -> Runner:
     if source.kind == "torch":
-        from converter.verify.run_torch import torch_runner
+        from converter.judge.run_torch import torch_runner
 
         model = source.model
         module = model.module() if hasattr(model, "graph_signature") else model
         return torch_runner(module, name="torch source", pack=pack)
     if worker is not None:
         return worker.runner("keras source")
-    from converter.verify.run_keras import keras_runner
+    from converter.judge.run_keras import keras_runner
 
     return replace(keras_runner(source.model), name="keras source")
 

@@ -125,8 +125,10 @@ def _sections(report: Report, verbose: bool) -> list[Section]:
     told = [note for note in report.notes if verbose or not note.startswith("weak evidence:")]
     found = [
         Section("differs" if report.passed is False else "worst", _worst(report), whole=True),
+        Section("layer", [report.fault["text"]] if report.fault else [], whole=True),
         Section("weights", _weights(report)),
         Section("turned", report.turns),
+        Section("dynamic", _dynamic(report, verbose)),
         Section("run time", _run_time(report)),
         Section("policy", [report.policy] if report.policy else [], whole=True),
         Section("check", [*_checks(report), *grouped(report.warnings, names=verbose)]),
@@ -137,6 +139,7 @@ def _sections(report: Report, verbose: bool) -> list[Section]:
     ]
     if verbose:
         found += [
+            Section("layers", layer_lines(report)),
             Section("moves", [f"{name} by {value:.1e} of its size" for name, value in report.sensitivity.items()]),
             Section("inputs", [f"{each['name']}: {each['shapes']}, seed {each['seed']}" for each in report.inputs]),
             Section("versions", [f"{name} {version}" for name, version in report.versions.items()]),
@@ -170,6 +173,24 @@ def _weights(report: Report) -> list[str]:
         return []
     wrong = list(report.weights["wrong"])
     return wrong or [f"{report.weights['compared']} bit by bit ({report.weights['elements']:,} numbers), all equal"]
+
+
+def _dynamic(report: Report, verbose: bool) -> list[str]:
+    """The inputs with axes of any length; of those that have the batch alone, with `verbose`."""
+    return [
+        f"{name}: {', '.join(map(str, shape))}"
+        for name, shape in report.dynamic.items()
+        if verbose or any(isinstance(length, str) for length in shape[1:])
+    ]
+
+
+def layer_lines(report: Report) -> list[str]:
+    """Each layer's own and accumulated error, and what is wrong with it."""
+    return [
+        f"{each['name']} ({each['kind']}): {figure(each['own'])} on its own, {figure(each['accumulated'])} in the whole"
+        + ("" if each["passed"] else f"  FAIL  {each['reason']}")
+        for each in report.layers
+    ]
 
 
 def _run_time(report: Report) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 SCHEMA = "kconvert-report/2"
 INTERNAL = 70
 JUDGED = ("passed", "proof", "rests_on", "broken", "rungs", "sensitivity", "weak", "weights", "gates", "seed")
-JUDGED_OR_NOT = {"chaotic": dict, "policy": str}
+JUDGED_OR_NOT = {"chaotic": dict, "policy": str, "layers": list, "fault": dict}
 """What a verdict may hold besides, and what stands for it where it does not."""
 OUTCOMES = {True: ("equal", 0), False: ("not equal", 1), None: ("not verified", 0)}
 PACKAGES = ("kconvert", "keras", "torch", "tensorflow", "onnx", "onnx-ir", "onnxruntime", "numpy")
@@ -83,7 +83,9 @@ class Report:
     passed, note, sets, and for each output its figures (max_abs, max_rel, tol, passed, worst, ...). `weak` are the
     outputs that hardly move with the input, `chaotic` those whose own float32 answer is far from their float64 one, and
     how far; `policy` says what mixed precision became. `trainable` counts numbers, not tensors: {source, target, why};
-    the target of ONNX has none.
+    the target of ONNX has none. `layers` are the source's with their own and accumulated error where both have them,
+    `fault` is the first that is off: layer, kind, target, off, cause, before, and all of it as text.
+    `dynamic` holds the shape of each input of the result that takes several lengths: a name for an axis of any length.
     `sha256` is that of the source file. `outcome` is 'equal', 'not equal', 'not verified', 'unsupported', 'bad input',
     'usage', 'cannot write' or 'internal error'; `exit_code` the command line's; `error` the message, if there was one.
     """
@@ -99,10 +101,13 @@ class Report:
     weak: list[str] = field(default_factory=list)
     chaotic: dict[str, float] = field(default_factory=dict)
     policy: str = ""
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    fault: dict[str, Any] = field(default_factory=dict)
     weights: dict[str, Any] | None = None
     trainable: dict[str, Any] | None = None
     repairs: list[str] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)
+    dynamic: dict[str, list[int | str]] = field(default_factory=dict)
     transposes: int | None = None
     dropped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -131,6 +136,7 @@ class Report:
         target: str,
         repairs: Sequence[Any] = (),
         turns: Sequence[str] = (),
+        dynamic: Mapping[str, list[int | str]] | None = None,
         transposes: int | None = None,
         dropped: Sequence[Any] = (),
         trainable: dict[str, Any] | None = None,
@@ -148,6 +154,7 @@ class Report:
             target,
             repairs=list(repairs),
             turns=list(turns),
+            dynamic=dict(dynamic or {}),
             transposes=transposes,
             dropped=list(dropped),
             trainable=trainable,

@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from converter.errors import BadInput
-from converter.verify.runner import NoFloat64
+from converter.judge.runner import NoFloat64
 
 
 class Doubler:

@@ -14,17 +14,17 @@ import torch
 from torch import nn
 
 import converter
-from converter.verify.inputs import InputSet, InputSpec, given_inputs, make_inputs
-from converter.verify.judge import judge
-from converter.verify.retype import meant
-from converter.verify.run_keras import keras_runner
-from converter.verify.run_onnx import onnx_callable64
-from converter.verify.run_ort import ort_runner
-from converter.verify.run_torch import torch_runner
-from converter.verify.runner import Boundary, NoFloat64, Runner
-from converter.verify.taps import LOGITS, split
-from converter.verify.verdict import Gates, Verdict
-from converter.verify.worker import Worker
+from converter.judge.inputs import InputSet, InputSpec, given_inputs, make_inputs
+from converter.judge.judge import judge
+from converter.judge.retype import meant
+from converter.judge.run_keras import keras_runner
+from converter.judge.run_onnx import onnx_callable64
+from converter.judge.run_ort import ort_runner
+from converter.judge.run_torch import torch_runner
+from converter.judge.runner import Boundary, NoFloat64, Runner
+from converter.judge.taps import LOGITS, split
+from converter.judge.verdict import Gates, Verdict
+from converter.judge.worker import Worker
 from tests.cases import all_cases
 from tests.test_ops import build
 
@@ -504,7 +504,7 @@ def _with_epsilon(proto: Any, epsilon: float) -> bytes:
 def test_onnx_that_is_too_large_or_unknown_to_the_reference_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     model = keras.Sequential([keras.Input((8,)), L.Dense(3)])
     data = converter.convert(model, "onnx", verify=False).onnx.SerializeToString()
-    monkeypatch.setattr("converter.verify.run_onnx.MOST_PRODUCTS", 10)
+    monkeypatch.setattr("converter.judge.run_onnx.MOST_PRODUCTS", 10)
     with pytest.raises(NoFloat64, match="multiply-adds"):
         onnx_callable64(data)([np.ones((1, 8))])
     verdict = judge(keras_runner(model), [ort_runner(data, double=True)], sets())

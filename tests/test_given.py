@@ -12,7 +12,7 @@ import torch
 import converter
 from converter.errors import UsageError
 from converter.given import match
-from converter.verify.inputs import InputSpec
+from converter.judge.inputs import InputSpec
 
 IMAGE = InputSpec("image", (None, 8, 6, 3))
 IDS = InputSpec("ids", (None, 5), "int32", 0.0, 10.0)

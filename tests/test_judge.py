@@ -14,17 +14,17 @@ from torch import nn
 
 import converter
 from converter.errors import BadInput
+from converter.judge.compare import compare
+from converter.judge.inputs import InputSpec, fitting_inputs, given_inputs, make_inputs
+from converter.judge.judge import judge
+from converter.judge.run_keras import float64_keras, keras_runner, rebuild
+from converter.judge.run_ort import input_names, ort_runner
+from converter.judge.run_torch import torch_runner
+from converter.judge.runner import Boundary, NoFloat64, Runner
+from converter.judge.verdict import Gates, compare_weights
+from converter.judge.worker import Worker, WorkerFailed
 from converter.rendering import render
 from converter.report import Report
-from converter.verify.compare import compare
-from converter.verify.inputs import InputSpec, fitting_inputs, given_inputs, make_inputs
-from converter.verify.judge import judge
-from converter.verify.run_keras import float64_keras, keras_runner, rebuild
-from converter.verify.run_ort import input_names, ort_runner
-from converter.verify.run_torch import torch_runner
-from converter.verify.runner import Boundary, NoFloat64, Runner
-from converter.verify.verdict import Gates, compare_weights
-from converter.verify.worker import Worker, WorkerFailed
 
 NATIVE = Boundary(inputs=((0, 3, 1, 2),))
 SIZE, CHANNELS, UNITS = 6, 4, 5

@@ -15,11 +15,11 @@ import torch
 
 import converter
 from converter.errors import Unsupported
+from converter.judge.run_keras import float64_keras
 from converter.ops.base import KERAS_LAYERS
 from converter.ops.cast import Cast
 from converter.ops.elementwise import Add, Mul
 from converter.ops.shape import Unsqueeze
-from converter.verify.run_keras import float64_keras
 
 L = keras.layers
 RNG = np.random.default_rng(0)
@@ -186,6 +186,13 @@ TRAVELLING: dict[str, Callable[[], Any]] = {
     "concatenate": lambda: two(lambda a, b: joined(-1)([embedding()(a), embedding()(b)])),
     "concatenate_one": lambda: two(lambda a, b: joined(-1)([embedding()(a), L.Embedding(5, 3)(b)])),
     "concatenate_steps": lambda: two(lambda a, b: joined(1)([embedding()(a), embedding()(b)])),
+    "concatenate_outside": lambda: two(lambda a, b: Pool()(L.Concatenate()([embedding()(a), embedding()(b)]))),
+    "concatenate_one_outside": lambda: two(
+        lambda a, b: Pool()(L.Concatenate()([embedding()(a), L.Embedding(5, 2)(b)]))
+    ),
+    "concatenate_steps_outside": lambda: two(
+        lambda a, b: Pool()(L.Concatenate(axis=1)([embedding()(a), embedding()(b)]))
+    ),
 }
 HALVES = np.array([[0.5, 0.5, 0.5], [0.5, 1.0, 2.0], [3.0, 0.1, 0.2], [0.5, 0.5, 0.5], [1.0, 2.0, 3.0]])
 

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 
 import converter
-from converter.verify.compare import compare
-from converter.verify.inputs import InputSpec, make_inputs
-from converter.verify.judge import judge
-from converter.verify.run_keras import keras_runner, policies, rebuild
-from converter.verify.run_torch import torch_runner
-from converter.verify.runner import Boundary
-from converter.verify.verdict import Gates
-from converter.verify.worker import Worker
+from converter.judge.compare import compare
+from converter.judge.inputs import InputSpec, make_inputs
+from converter.judge.judge import judge
+from converter.judge.run_keras import keras_runner, policies, rebuild
+from converter.judge.run_torch import torch_runner
+from converter.judge.runner import Boundary
+from converter.judge.verdict import Gates
+from converter.judge.worker import Worker
 
 L = keras.layers
 SPEC = InputSpec("x", (None, 8))

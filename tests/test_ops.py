@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import converter
-from converter.verify.run_keras import float64_keras
+from converter.judge.run_keras import float64_keras
 from tests.cases import Case, all_cases
 
 CASES = all_cases()

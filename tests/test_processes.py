@@ -23,8 +23,8 @@ FORKED = """
 import os, time
 import numpy as np
 from converter.errors import BadInput
-from converter.verify.runner import NoFloat64
-from converter.verify.worker import Worker, WorkerFailed
+from converter.judge.runner import NoFloat64
+from converter.judge.worker import Worker, WorkerFailed
 
 with Worker("judge_factory:doubler", env={"KERAS_BACKEND": "numpy"}, fork=True) as worker:
     assert worker.ready()["backend"] == "numpy"
@@ -67,7 +67,7 @@ except ChildProcessError:
 
 KILLED = """
 import os, signal, sys, time
-from converter.verify.worker import Worker
+from converter.judge.worker import Worker
 
 worker = Worker("judge_factory:hangs", fork=sys.argv[1] == "fork")
 process = worker._process

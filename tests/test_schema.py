@@ -41,3 +41,10 @@ def test_functions_have_a_body(cls: type[base.Op]) -> None:
 def test_every_op_says_what_it_computes(cls: type[base.Op]) -> None:
     assert cls.__doc__
     assert not cls.__doc__.startswith(f"{cls.__name__}(")
+
+
+@pytest.mark.parametrize("cls", PLAIN, ids=lambda cls: cls.__name__)
+def test_what_a_plain_op_gives_is_inferred(cls: type[base.Op]) -> None:
+    """A class that says it by hand says why, in the first words of the method."""
+    if base.says_outputs(cls):
+        assert (cls.outputs.__doc__ or "").startswith("By hand: ")

@@ -21,8 +21,10 @@ from converter.graph.nested import captured, reads
 from converter.graph.onnx_model import proto
 from converter.ops import base
 from converter.ops.base import Builder, Function, Op, Type, operand
+from converter.ops.einsum import EinsumDense
 from converter.ops.elementwise import Add, Mul, Neg
 from converter.ops.reduce import ReduceMax
+from converter.ops.resize import Repeat
 from converter.ops.shape import Concat
 from converter.write.view import NodeView
 
@@ -226,3 +228,19 @@ def test_what_onnx_refuses_is_an_error_with_its_words(ops: Any) -> None:
     x = g.input("x", ("N", 3), FLOAT)
     with pytest.raises(ValueError, match=r"ONNX refuses the inputs of LSTM: .*rank 3"):
         g.several(ops.LSTM(hidden_size=4), x, x, x)
+
+
+@pytest.mark.parametrize(
+    ("equation", "expected"), [("abc,cd->abd", ("batch", "L", 5)), ("abc,cd->bad", ("L", "batch", 5))]
+)
+def test_a_function_that_asks_onnx_keeps_the_names(equation: str, expected: Any) -> None:
+    g = GraphBuilder()
+    x = g.input("x", ("batch", "L", 3), FLOAT)
+    assert symbols(g.op(EinsumDense(equation=equation), x, g.constant(np.ones((3, 5), np.float32)))) == expected
+
+
+def test_lengths_are_computed_with_names() -> None:
+    g = GraphBuilder()
+    x = g.input("x", ("batch", 3, "H", None), FLOAT)
+    assert symbols(g.op(Repeat(factors=(2, 3)), x)) == ("batch", 3, "2*H", None)
+    assert dims(g.op(Repeat(factors=(2, 3)), x)) == (None, 3, None, None)

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import converter
-from converter.verify.run_keras import float64_keras
+from converter.judge.run_keras import float64_keras
 
 
 def network(frozen: bool) -> Any:

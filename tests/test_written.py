@@ -22,7 +22,7 @@ from torch import nn
 
 import converter
 from converter import errors
-from converter.verify.run_keras import float64_keras
+from converter.judge.run_keras import float64_keras
 
 ROOT = Path(__file__).parent.parent
 FIXTURES = ROOT / "fixtures"

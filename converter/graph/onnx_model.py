@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -207,11 +207,24 @@ def _function(node: ir.Node, functions: Functions) -> str:
         made = op.body(body, *given)
         body.graph.inputs.extend(formals)
         body.graph.outputs.extend(made if isinstance(made, tuple) else (made,))
+        _agree(node, body.graph.outputs)
         body.remove_unused()
         _inline_constants(body.graph)
         graph = body.graph
         functions[key] = ir.Function(node.domain, node.op_type, overload, graph=graph, attributes=_declared(node))
     return overload
+
+
+def _agree(node: ir.Node, made: Sequence[ir.Value]) -> None:
+    """Raises LookupError where the body gives something else than the op says of its outputs."""
+    said = [(_any_batch(node, out), out.dtype) for out in node.outputs]
+    found = [((None, *dims(v)[1:]) if dims(v) else (), v.dtype) for v in made]
+    alike = len(said) == len(found) and all(
+        kind == other and len(a) == len(b) and all(None in (d, e) or d == e for d, e in zip(a, b, strict=True))
+        for (a, kind), (b, other) in zip(said, found, strict=True)
+    )
+    if not alike:
+        raise LookupError(f"{node.op_type}.outputs() says {said}, and its body gives {found}")
 
 
 def _any_batch(node: ir.Node, value: ir.Value) -> base.Dims:

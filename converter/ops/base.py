@@ -9,14 +9,35 @@ constant input. Methods say what the op becomes in each target; static methods m
 from __future__ import annotations
 
 import dataclasses
-import inspect
-from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar, dataclass_transform
+from collections.abc import Sequence
+from typing import Any, ClassVar, Protocol, dataclass_transform
 
 import numpy as np
 import onnx_ir as ir
 
 from converter.ops import schema
+from converter.ops.axes import Perm as Perm
+from converter.ops.axes import broadcast as broadcast
+from converter.ops.axes import channels_first as channels_first
+from converter.ops.axes import channels_last as channels_last
+from converter.ops.axes import inverse as inverse
+from converter.ops.axes import moved as moved
+from converter.ops.captures import KERAS_ACTIVATIONS as KERAS_ACTIVATIONS
+from converter.ops.captures import KERAS_LAYERS as KERAS_LAYERS
+from converter.ops.captures import KERAS_MASKS as KERAS_MASKS
+from converter.ops.captures import KERAS_OPERATIONS as KERAS_OPERATIONS
+from converter.ops.captures import TORCH_OPERATIONS as TORCH_OPERATIONS
+from converter.ops.captures import VETS as VETS
+from converter.ops.captures import Given as Given
+from converter.ops.captures import Options as Options
+from converter.ops.captures import Refusal as Refusal
+from converter.ops.captures import Vet as Vet
+from converter.ops.captures import keras_activation as keras_activation
+from converter.ops.captures import keras_layer as keras_layer
+from converter.ops.captures import keras_mask as keras_mask
+from converter.ops.captures import keras_operation as keras_operation
+from converter.ops.captures import takes as takes
+from converter.ops.captures import torch_operation as torch_operation
 from converter.ops.records import Record, Ref
 from converter.ops.schema import DOMAIN as DOMAIN
 from converter.ops.schema import OPSET as OPSET
@@ -26,45 +47,7 @@ from converter.ops.schema import Type as Type
 EXACT = "exact"
 """Key of a constant's meta under which its float64 numbers stand, where the graph holds them rounded."""
 
-Perm = tuple[int, ...]
-F = TypeVar("F", bound=Callable[..., Any])
-
 REGISTRY: dict[tuple[str, str], type[Op]] = {}
-KERAS_LAYERS: dict[str, Callable[..., Any]] = {}
-KERAS_MASKS: dict[str, Callable[..., Any]] = {}
-KERAS_OPERATIONS: dict[str, Callable[..., Any]] = {}
-KERAS_ACTIVATIONS: dict[str, Callable[..., Any]] = {}
-TORCH_OPERATIONS: dict[str, Callable[..., Any]] = {}
-VETS: dict[tuple[str, str], Vet] = {}
-"""('layer' or 'operation', name of the Keras class) -> what is refused of it by its options."""
-
-
-class Refusal(Exception):
-    """Raised by a capture: this layer or option has no mapping. `why` and `todo` go to the user."""
-
-    def __init__(self, why: str, todo: str = "") -> None:
-        super().__init__(why)
-        self.why = why
-        self.todo = todo
-        self.inside = ""
-        """The class of the layer inside the layer at hand that is refused, '' for that layer itself."""
-
-
-class Given(NamedTuple):
-    """A tensor among the arguments of a call, as far as a configuration tells of it: its lengths, with the batch."""
-
-    shape: Dims
-    dtype: str
-
-
-Options = Callable[[str], Any]
-"""A layer's options by name, of a live layer or of a file's configuration; None for what is not there."""
-
-Vet = Callable[[Options, Sequence[Any]], Refusal | None]
-"""What is refused of a layer by its options and, where they are known, the arguments of its call (tensors `Given`).
-
-It is asked before a framework is imported, for files, and again before the layer is captured.
-"""
 
 
 class View(Protocol):
@@ -128,65 +111,9 @@ class TorchCapture(Builder, Protocol):
     def note(self, text: str) -> None: ...
 
 
-def takes(name: str, argument: str) -> bool:
-    """Whether the row of a Keras layer takes this argument of the layer's call, by keyword.
-
-    `masks` stands for the masks that lie beside the tensors of the first argument, None where there is none.
-    """
-    if name not in KERAS_LAYERS:
-        return False
-    found = inspect.signature(KERAS_LAYERS[name]).parameters.get(argument)
-    return found is not None and found.kind == inspect.Parameter.KEYWORD_ONLY
-
-
 def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> Any:
     """A field that ONNX passes as constant input `index`; floats in the first input's dtype, or in `dtype`."""
     return dataclasses.field(default=default, metadata={"operand": index, "dtype": dtype})
-
-
-def keras_layer(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
-    """Mark a static method `capture(g, layer, *inputs)` as the reading of these Keras layer classes."""
-    return _mark("layer", names, vet)
-
-
-def keras_mask(*names: str) -> Callable[[F], F]:
-    """Mark a static method `mask(g, layer, inputs, masks)` as what these Keras layer classes make of masks.
-
-    `inputs` are the tensors of the first argument, `masks` what lies beside them; it gives the mask beside the output
-    or None. Classes without one hand on the mask of their input, as keras.Layer does.
-    """
-    return _mark("mask", names)
-
-
-def keras_operation(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
-    """Mark a static method `capture(g, *args, **kwargs)` as the reading of these keras.ops operations."""
-    return _mark("operation", names, vet)
-
-
-def keras_activation(*names: str) -> Callable[[F], F]:
-    """Mark a static method `capture(g, x)` as the reading of these functions of keras.activations."""
-    return _mark("activation", names)
-
-
-def torch_operation(*names: str) -> Callable[[F], F]:
-    """Mark a static method `capture(g, *args)` as the reading of these aten operations, 'conv2d.default'.
-
-    It is given every argument of aten's schema in the schema's order, defaults filled in. What works in place
-    ('relu_.default') is read by the row of the name without '_'.
-    """
-    return _mark("torch", names)
-
-
-def _mark(kind: str, names: Sequence[str], vet: Vet | None = None) -> Callable[[F], F]:
-    if vet is not None:
-        VETS.update({(kind, name): vet for name in names})
-
-    def mark(function: F) -> F:
-        marks = getattr(function, "__captures__", ())
-        function.__captures__ = (*marks, *((kind, name) for name in names))  # type: ignore[attr-defined]
-        return function
-
-    return mark
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(operand,))
@@ -203,6 +130,8 @@ class Op:
     def __init_subclass__(cls, abstract: bool = False) -> None:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         cls.abstract = abstract
+        if vars(cls).keys() & {"shape", "dtype"}:
+            raise TypeError(f"{cls.__name__}: what an op gives is said by outputs(), not by shape() and dtype()")
         key = (cls.domain, cls.__name__)
         if not abstract:
             if key in REGISTRY:
@@ -235,34 +164,33 @@ class Op:
         """A function of the domain `kconvert` spelled in plain ONNX; an optional input that is not there is None."""
         raise LookupError(f"{type(self).__name__} is plain ONNX and has no body")
 
+    def opened(self, g: Builder, *inputs: Any) -> ir.Value | tuple[ir.Value, ...]:
+        """The op in plainer ones, channels last, for where Keras has no form of it."""
+        if self.spatial:
+            raise LookupError(f"{type(self).__name__} does not say what it is made of, channels last")
+        return self.body(g, *inputs)
+
     # What the op does to shapes and layouts ------------------------------------------------------------------------
-
-    def shape(self, *shapes: Dims) -> Dims:
-        """The output's shape for the inputs' shapes; None is a length known at run time only."""
-        return shapes[0]
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        """The output's element type."""
-        return dtypes[0]
 
     def outputs(self, *types: Type | None) -> tuple[Type, ...]:
         """What the op gives for inputs of these types; None is an optional input that is not there.
 
         Plain ONNX: what ONNX infers, with the constant operands that the fields hold. A function gives what its first
-        input is, and says so itself where that is not true.
+        input is, broadcast with the others where it is `neutral`; where that is not true it says so itself.
         """
-        kinds = [t for t in types if t is not None]
-        if self.domain or type(self).shape is not Op.shape or type(self).dtype is not Op.dtype:
-            return (Type(self.shape(*(t.shape for t in kinds)), self.dtype(*(t.dtype for t in kinds))),)
-        inputs = [None if t is None else schema.Given(t.shape, int(t.dtype)) for t in types]
+        if self.domain:
+            (first,) = first_of(types)
+            return (Type(broadcast(*(t.shape for t in there(types))), first.dtype) if self.neutral else first,)
+        inputs = [None if t is None else schema.Given(tuple(map(_symbol, t.shape)), int(t.dtype)) for t in types]
         for index, content in operands_of(self).items():
             data = np.asarray(content)
             inputs.extend([None] * (index + 1 - len(inputs)))
-            kind = data.dtype.newbyteorder("=") if data.dtype.kind == "f" else np.dtype(np.int64)
-            made = data.astype(kind)
-            inputs[index] = schema.Given(data.shape, int(ir.DataType.from_numpy(kind)), schema.numbers(made))
+            kind = data.dtype if data.dtype.kind == "f" else np.dtype(np.int64)
+            known = schema.numbers(data.astype(kind))
+            inputs[index] = schema.Given(data.shape, int(ir.DataType.from_numpy(kind)), known)
         found = schema.infer(type(self).__name__, attributes(self), inputs, self.count(), {})
-        return tuple(Type(_dims(each.shape), ir.DataType(each.dtype)) for each in found)
+        named = any(isinstance(d, ir.SymbolicDim) for t in there(types) for d in t.shape)
+        return tuple(Type(_dims(each.shape, named), ir.DataType(each.dtype)) for each in found)
 
     def count(self) -> int:
         """How many outputs a node of plain ONNX has: those that the schema requires, and no optional one."""
@@ -339,12 +267,17 @@ def kind_of(op: type[Op], index: int) -> str:
 
 def says_outputs(op: type[Op]) -> bool:
     """Whether the class says itself what its outputs are, for ONNX cannot infer them."""
-    by_hand = (op.outputs is not Op.outputs, op.shape is not Op.shape, op.dtype is not Op.dtype)
-    return bool(op.domain) or any(by_hand)
+    return bool(op.domain) or op.outputs is not Op.outputs
 
 
-def _dims(shape: Sequence[int | str | None]) -> Dims:
-    return tuple(d if isinstance(d, int) else None for d in shape)
+def _symbol(length: Any) -> int | str | None:
+    return length.value if isinstance(length, ir.SymbolicDim) else length
+
+
+def _dims(shape: Sequence[int | str | None], named: bool) -> Dims:
+    """Lengths; those with a name as onnx-ir's symbols, where the inputs had such."""
+    made: Any = [d if isinstance(d, int) else ir.SymbolicDim(d) if named else None for d in shape]
+    return tuple(made)
 
 
 def first_of(types: Sequence[Type | None]) -> tuple[Type]:
@@ -352,6 +285,11 @@ def first_of(types: Sequence[Type | None]) -> tuple[Type]:
     if not types or types[0] is None:
         raise ValueError("the op has no first input")
     return (types[0],)
+
+
+def there(types: Sequence[Type | None]) -> list[Type]:
+    """The inputs that are there."""
+    return [t for t in types if t is not None]
 
 
 def class_of(node: ir.Node) -> type[Op] | None:
@@ -374,34 +312,3 @@ def of(node: ir.Node) -> Op:
             raw = node.attributes[name].value
             found[name] = tuple(raw) if isinstance(raw, (list, tuple)) else raw
     return cls(**found)
-
-
-def moved(axis: int, perm: Perm) -> int:
-    """Where an axis of the original stands after the transposition."""
-    return perm.index(axis % len(perm))
-
-
-def inverse(perm: Perm) -> Perm:
-    """The transposition that undoes `perm`."""
-    return tuple(perm.index(i) for i in range(len(perm)))
-
-
-def channels_first(rank: int) -> Perm:
-    """(N, ..., C) -> (N, C, ...)."""
-    return (0, rank - 1, *range(1, rank - 1))
-
-
-def channels_last(rank: int) -> Perm:
-    """(N, C, ...) -> (N, ..., C)."""
-    return (0, *range(2, rank), 1)
-
-
-def broadcast(*shapes: Dims) -> Dims:
-    """The shape that the shapes broadcast to; an unknown length wins over 1."""
-    rank = max(len(s) for s in shapes)
-    padded = [(1,) * (rank - len(s)) + tuple(s) for s in shapes]
-    result: list[int | None] = []
-    for lengths in zip(*padded, strict=True):
-        known = [d for d in lengths if d is not None and d != 1]
-        result.append(known[0] if known else (None if None in lengths else 1))
-    return tuple(result)

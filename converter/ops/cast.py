@@ -10,12 +10,10 @@ import onnx_ir as ir
 
 from converter.ops.base import (
     Capture,
-    Dims,
     Op,
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_operation,
     torch_operation,
 )
@@ -32,9 +30,6 @@ class Cast(Op):
     saturate: int = 1
 
     neutral: ClassVar[bool] = True
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType(self.to)
 
     def unit_axes(self, index: int) -> dict[int, int] | None:
         return {}
@@ -88,12 +83,6 @@ class Where(Op):
 
     neutral: ClassVar[bool] = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return dtypes[1]
-
     def torch(self, n: View) -> Record:
         return Call("torch.where", (n.x(0), n.x(1), n.x(2)))
 
@@ -132,6 +121,14 @@ def dtype_of(dtype: Any) -> ir.DataType | None:
         return ir.DataType.BFLOAT16 if name == "bfloat16" else ir.DataType.from_numpy(np.dtype(name))
     except TypeError as error:
         raise Refusal(f"there is no mapping for the dtype {name}.", "Use floats, integers or truth values.") from error
+
+
+def computing(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
+    """The value in the dtype that an operation is asked to compute in; Refusal for halves made of wider floats."""
+    to = dtype_of(dtype)
+    if to in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16) and x.dtype != to:
+        raise Refusal(f"it computes in {dtype}, which every framework rounds in its own way.", "Compute in float32.")
+    return cast(g, x, to)
 
 
 def truth(g: TorchCapture, x: ir.Value) -> ir.Value:

@@ -9,12 +9,11 @@ import onnx_ir as ir
 from converter.ops.base import (
     Builder,
     Capture,
-    Dims,
     Function,
     Op,
     TorchCapture,
+    Type,
     View,
-    broadcast,
     keras_operation,
     torch_operation,
 )
@@ -28,12 +27,6 @@ class _Compare(Op, abstract=True):
 
     neutral: ClassVar[bool] = True
     sign: ClassVar[str]
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType.BOOL
 
     def torch(self, n: View) -> Record:
         return Infix(self.sign, n.x(0), n.x(1))
@@ -149,6 +142,10 @@ class NotEqual(_Compare, Function):
 
     sign: ClassVar[str] = "!="
 
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (made,) = super().outputs(*types)
+        return (Type(made.shape, ir.DataType.BOOL),)
+
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         return g.op(Not(), g.op(Equal(), *inputs))
 
@@ -174,9 +171,6 @@ class Asked(Op, abstract=True):
 
     neutral: ClassVar[bool] = True
     function: ClassVar[str]
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType.BOOL
 
     def torch(self, n: View) -> Record:
         return Call(f"torch.{self.function}", (n.x(),))

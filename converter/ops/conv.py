@@ -13,7 +13,6 @@ from converter.ops.padding import (
     Pads,
     around,
     batched,
-    length,
     padded,
     pairs_of,
     resolve,
@@ -52,18 +51,6 @@ class Conv(Op):
         if self.auto_pad == "NOTSET":
             return pairs_of(self.pads or (0, 0) * len(self.kernel_shape))
         return resolve("same", sizes, self.kernel_shape, self.strides, self.dilations).pairs
-
-    def shape(self, *shapes: Dims) -> Dims:
-        x, weight = shapes[:2]
-        pairs = self.pairs(x[2:])
-        windows = zip(x[2:], self.kernel_shape, self.strides, self.dilations, pairs or self.kernel_shape, strict=True)
-        if pairs is None:
-            return (
-                x[0],
-                weight[0],
-                *(None if n is None else -(-n // s) for n, s in zip(x[2:], self.strides, strict=True)),
-            )
-        return (x[0], weight[0], *(length(n, k, s, d, p) for n, k, s, d, p in windows))  # type: ignore[arg-type]
 
     def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
         pads = around(self, pairs)

@@ -10,13 +10,11 @@ import onnx_ir as ir
 from converter.ops.base import (
     Builder,
     Capture,
-    Dims,
     Function,
     Op,
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_operation,
     torch_operation,
 )
@@ -34,9 +32,6 @@ class _Pair(Op, abstract=True):
     """Two numbers in, one out, element by element, with numpy's broadcasting."""
 
     neutral: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
 
 
 class Mod(_Pair):

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View, keras_layer
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Type, View, keras_layer
 from converter.ops.dot import Einsum, summed
 from converter.ops.elementwise import Add
 from converter.ops.linear import Gemm, Linear
@@ -25,8 +25,8 @@ class EinsumDense(Function):
         x, weight = given.split(",")
         return x, weight, out
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return Einsum(equation=self.equation).shape(*shapes)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        return Einsum(equation=self.equation).outputs(*types)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         x, weight, out = self.terms()

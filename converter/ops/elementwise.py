@@ -12,12 +12,10 @@ from converter.ops import refusals
 from converter.ops.base import (
     EXACT,
     Capture,
-    Dims,
     Op,
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_layer,
     keras_operation,
     torch_operation,
@@ -33,9 +31,6 @@ class _Binary(Op, abstract=True):
     neutral: ClassVar[bool] = True
     sign: ClassVar[str]
     keras_class: ClassVar[str]
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
 
     def torch(self, n: View) -> Record:
         return Infix(self.sign, n.x(0), n.x(1))
@@ -72,9 +67,6 @@ class _Extreme(Op, abstract=True):
     bound: ClassVar[str]
     keras_class: ClassVar[str]
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
-
     def torch(self, n: View) -> Record:
         for i in (0, 1):
             array = n.array(i)
@@ -93,8 +85,9 @@ def merges(n: View) -> bool:
 
     Of several ranks they line up the batch axes, and the graph the last axes, as operators and keras.ops do.
     """
-    return len(n.shape(0)) == len(n.shape(1)) > 0 and all(n.array(i) is None for i in (0, 1))
-
+    a, b = n.shape(0), n.shape(1)
+    alike = len(a) == len(b) > 0 and len({a[0], b[0]} - {None}) < 2
+    return alike and all(n.array(i) is None for i in (0, 1))
 
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
     return g.op(Mul(), *numbers(g, x, alpha)) if isinstance(x, ir.Value) else x * alpha
@@ -286,9 +279,6 @@ class Pow(Op):
     """y = a to the power of b."""
 
     neutral: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
 
     def torch(self, n: View) -> Record:
         return Call("torch.pow", (n.x(0), n.x(1)))

@@ -35,10 +35,6 @@ class Gather(Op):
     axis: int = 0
     indices: Any = operand(1, default=None)
 
-    def shape(self, *shapes: Dims) -> Dims:
-        table, ids = shapes if len(shapes) > 1 else (shapes[0], np.shape(self.indices))
-        return (*table[: self.axis], *ids, *table[self.axis + 1 :])
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         rank = np.ndim(self.indices)
         if self.indices is None or rank > 1:

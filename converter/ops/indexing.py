@@ -15,7 +15,6 @@ from converter.ops.base import (
     Refusal,
     TorchCapture,
     View,
-    broadcast,
     keras_layer,
     keras_operation,
     moved,
@@ -36,9 +35,6 @@ class Expand(Op):
     """Broadcast to `to`, where 1 keeps the length of that axis."""
 
     to: tuple[int, ...] = operand(1)
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(shapes[0], self.to)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return (Expand(to=tuple(self.to[p] for p in perm)), perm) if len(self.to) == len(perm) else None
@@ -65,9 +61,6 @@ class Squeeze(Op):
     """Without these axes, which are of length 1."""
 
     axes: tuple[int, ...] = operand(1)
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(d for i, d in enumerate(shapes[0]) if i not in self.axes)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         gone = tuple(sorted(moved(a, perm) for a in self.axes))
@@ -106,17 +99,11 @@ class Slice(Op):
     axes: tuple[int, ...] = operand(3)
     steps: tuple[int, ...] = operand(4)
 
-    def shape(self, *shapes: Dims) -> Dims:
-        made = list(shapes[0])
-        for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
-            made[axis] = _length(made[axis], start, end, step)
-        return tuple(made)
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         axes = tuple(moved(a, perm) for a in self.axes)
         return Slice(starts=self.starts, ends=self.ends, axes=axes, steps=self.steps), perm
 
-    def subscribed(self, n: View) -> Record:
+    def subscribed(self, n: View) -> Index:
         """x[:, 1:3], which both targets say."""
         items: list[Any] = [slice(None)] * (max(self.axes) + 1)
         for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
@@ -128,7 +115,8 @@ class Slice(Op):
 
     def keras(self, n: View) -> Record:
         if set(self.steps) != {-1}:
-            return self.subscribed(n)
+            record = self.subscribed(n)  # Keras takes no single slice for a key
+            return record if len(record.items) > 1 else Index(record.of, (*record.items, Ellipsis))
         return Call("ops.flip", (n.x(),), {"axis": self.axes if len(self.axes) > 1 else self.axes[0]})
 
     @torch_operation("slice.Tensor")

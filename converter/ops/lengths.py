@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Function, Refusal, TorchCapture, Type, View, torch_operation
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Function,
+    Refusal,
+    TorchCapture,
+    Type,
+    View,
+    keras_operation,
+    torch_operation,
+)
 from converter.ops.cast import Cast
 from converter.ops.elementwise import Add, Mul, Sub
 from converter.ops.embedding import Gather
@@ -178,6 +188,18 @@ class _Made(Function, abstract=True):
     @staticmethod
     def ones(g: TorchCapture, *given: Any) -> ir.Value:
         return filled(g, 1, g.made())
+
+    @keras_operation("ZerosLike", "OnesLike")
+    @staticmethod
+    def alike(g: Capture, operation: Any, x: ir.Value, dtype: Any = None) -> ir.Value:
+        kind = x.dtype if operation.dtype is None else ir.DataType.from_numpy(np.dtype(str(operation.dtype)))
+        number = int(type(operation).__name__ == "OnesLike")
+        known = tuple(1 if d is None else d for d in g.shape(x))
+        made = g.constant(np.full(known, number).astype((kind or ir.DataType.FLOAT).numpy()))
+        for axis, length in enumerate(g.shape(x)):
+            if length is None:
+                made = g.op(ExpandLike(axis=axis, at=axis), made, x)
+        return made
 
     @torch_operation("scalar_tensor.default")
     @staticmethod

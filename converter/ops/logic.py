@@ -9,13 +9,13 @@ import onnx_ir as ir
 from converter.ops.base import (
     Builder,
     Capture,
-    Dims,
     Function,
     Op,
     Refusal,
     TorchCapture,
+    Type,
     View,
-    broadcast,
+    first_of,
     keras_operation,
     torch_operation,
 )
@@ -35,9 +35,6 @@ class Pair(Op, abstract=True):
     """Python's operator, where both frameworks have one."""
     function: ClassVar[str]
     """What torch and keras.ops call it."""
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
 
     def torch(self, n: View) -> Record:
         return Infix(self.sign, n.x(0), n.x(1)) if self.sign else Call(f"torch.{self.function}", (n.x(0), n.x(1)))
@@ -191,6 +188,10 @@ class IsFinite(Asked, Function):
     """y = whether x is a number, and not an infinite one."""
 
     function: ClassVar[str] = "isfinite"
+
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = first_of(types)
+        return (Type(x.shape, ir.DataType.BOOL),)
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         return g.op(Not(), g.op(Or(), g.op(IsNaN(), inputs[0]), g.op(IsInf(), inputs[0])))

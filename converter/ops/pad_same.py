@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, View, keras_layer
+from converter.ops.base import Builder, Capture, Function, Op, Type, View, keras_layer, there
 from converter.ops.cast import Where
 from converter.ops.compare import Equal
 from converter.ops.embedding import Gather
@@ -27,10 +27,11 @@ class PadSame(Function):
 
     spatial = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        x = shapes[0]
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        x, kind = there(types)[0]
         windows = zip(x[2:], self.kernel_shape, self.strides, self.dilations, strict=True)
-        return (*x[:2], *(None if n is None else n + sum(same(n, k, s, d) or ()) for n, k, s, d in windows))
+        made = (None if n is None else n + sum(same(n, k, s, d) or ()) for n, k, s, d in windows)
+        return (Type((*x[:2], *made), kind),)
 
     def torch(self, n: View) -> Record:
         return Call("pad_same", (n.x(), self.kernel_shape, self.strides, self.dilations))

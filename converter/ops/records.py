@@ -113,7 +113,73 @@ class Layer:
     trainable: bool = True
 
 
-Record = Ref | Size | Call | Method | Infix | Prefix | Index | Literal | Module | Layer | tuple["Record", ...]
+@dataclass(frozen=True)
+class Local:
+    """A variable of a Block; the writer gives it this name, numbered where the name is taken."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Set:
+    """`h = x[:, 0]`, or `h, c = self.cell(h, c)` for a tuple of targets; `kind` is written as its annotation."""
+
+    target: Local | tuple[Local, ...]
+    value: Any
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Do:
+    """An expression that stands alone: `steps.append(h)`."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class For:
+    """`for t in range(5):` with its body."""
+
+    target: Local | tuple[Local, ...]
+    over: Any
+    body: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class If:
+    """`if test:` with its body, and that of `else:` where there is one."""
+
+    test: Any
+    body: tuple[Any, ...]
+    otherwise: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """Statements (Set, Do, For, If), and the expression that the node gives once they have run.
+
+    It is a node's whole answer, never a part of another record.
+    """
+
+    steps: tuple[Any, ...]
+    result: Any
+
+
+Record = (
+    Ref
+    | Size
+    | Call
+    | Method
+    | Infix
+    | Prefix
+    | Index
+    | Literal
+    | Local
+    | Module
+    | Layer
+    | Block
+    | tuple["Record", ...]
+)
 """An answer in tuple form stands for a node with as many outputs."""
 
 _OUTSIDE = frozenset({"weights", "fill"})
@@ -130,6 +196,11 @@ def walk(record: Any) -> Iterator[Any]:
 def refs(record: Any) -> list[ir.Value]:
     """The values that a record reads, as often as it reads them, in order."""
     return [part.value for part in walk(record) if isinstance(part, Ref)]
+
+
+def names_of(block: Block) -> list[str]:
+    """The variables of a Block, in order."""
+    return list(dict.fromkeys(part.name for part in walk(block) if isinstance(part, Local)))
 
 
 def rewritten(record: Any, change: Callable[[Any], Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Dims, Function, View
+from converter.ops.base import Builder, Dims, Function, Type, View, there
 from converter.ops.cast import Cast, Where
 from converter.ops.compare import Less, LessOrEqual
 from converter.ops.elementwise import Abs, Add, Div, Max, Min, Mul, Sub
@@ -38,16 +38,15 @@ class Resample(Function):
 
     spatial = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        x = shapes[0]
-        if self.sizes is not None:
-            return (*x[:2], *self.sizes)
-        return (*x[:2], *(None if n is None else n * f for n, f in zip(x[2:], self.factors or (), strict=True)))
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        made: Dims = self.sizes or times_each(x.shape[2:], self.factors or ())
+        return (Type((*x.shape[:2], *made), x.dtype),)
 
     def torch(self, n: View) -> Record:
         made: Any = self.sizes
         if made is None:
-            known = zip(self.shape(n.shape())[2:], self.factors or (), strict=True)
+            known = zip(n.out_shape()[2:], self.factors or (), strict=True)
             made = tuple(Infix("*", Size(n.x(), i + 2), f) if d is None else d for i, (d, f) in enumerate(known))
         if self.antialias and self.kernel in ("bilinear", "bicubic"):
             return Call("F.interpolate", (n.x(),), {"size": made, "mode": self.kernel, "antialias": True})
@@ -117,6 +116,11 @@ def polynomial(g: Builder, x: ir.Value, factors: tuple[float, ...]) -> ir.Value:
     return y
 
 
+def times_each(lengths: Dims, factors: tuple[int, ...]) -> Dims:
+    """The lengths, each times its factor; None where the length is not known."""
+    return tuple(None if n is None else n * f for n, f in zip(lengths, factors, strict=True))
+
+
 class _Aspect(Function, abstract=True):
     """A window of (N, C, h, w) that has the proportions of `size`."""
 
@@ -124,8 +128,9 @@ class _Aspect(Function, abstract=True):
 
     spatial = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:2], None, None)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type((*x.shape[:2], None, None), x.dtype),)
 
     def fitting(self, g: Builder, x: ir.Value) -> list[tuple[ir.Value, ir.Value]]:
         """For both axes: the length, and the length that has the proportions with the other axis as it is."""

@@ -12,7 +12,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.ops import refusals
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, View, keras_layer, operand
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Refusal, Type, View, keras_layer, operand, there
 from converter.ops.cast import Where
 from converter.ops.compare import GreaterOrEqual
 from converter.ops.cropping import sliced
@@ -22,7 +22,7 @@ from converter.ops.indexing import END
 from converter.ops.pad import Pad
 from converter.ops.padding import scalar
 from converter.ops.records import Call, Layer, Method, Module, Record
-from converter.ops.resample import AspectCrop, AspectPad, Resample
+from converter.ops.resample import AspectCrop, AspectPad, Resample, times_each
 from converter.ops.shape import Concat
 from converter.ops.sizes import Shape, counted, integer, least, minus, most, over, size, times, window
 
@@ -48,11 +48,6 @@ class Resize(Op):
     sizes: tuple[int, ...] | None = operand(3, default=None)
 
     spatial = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        x = shapes[0]
-        factors = self.factors() or (None,) * (len(x) - 2)
-        return (*x[:2], *(None if n is None or f is None else n * f for n, f in zip(x[2:], factors, strict=True)))
 
     def factors(self) -> tuple[int, ...]:
         """How many times larger each spatial axis gets."""
@@ -169,9 +164,9 @@ class Repeat(Function):
 
     spatial = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        x = shapes[0]
-        return (*x[:2], *(None if n is None else n * f for n, f in zip(x[2:], self.factors, strict=True)))
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type((*x.shape[:2], *times_each(x.shape[2:], self.factors)), x.dtype),)
 
     def torch(self, n: View) -> Record:
         made: Record = n.x()
@@ -198,8 +193,9 @@ class ResizeTo(Function):
 
     spatial = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:2], *self.sizes)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type((*x.shape[:2], *self.sizes), x.dtype),)
 
     def torch(self, n: View) -> Record:
         if self.mode == "nearest":
@@ -236,8 +232,9 @@ class CenterCrop(Function):
 
     spatial = True
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return (*shapes[0][:2], *self.size)
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        (x,) = there(types)
+        return (Type((*x.shape[:2], *self.size), x.dtype),)
 
     def torch(self, n: View) -> Record:
         return Call("center_crop", (n.x(), self.size))

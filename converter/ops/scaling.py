@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, View, broadcast, keras_layer
+from converter.ops.base import Builder, Capture, Function, Op, View, keras_layer
 from converter.ops.cast import Cast
 from converter.ops.dropout import OWN, SharedDropout
 from converter.ops.elementwise import Add, Div, Max, Mul, Sqrt, Sub
@@ -19,9 +19,6 @@ class Rescaling(Function):
     """x * scale + offset; the numbers are kept in float64 and used in the dtype of x."""
 
     neutral: ClassVar[bool] = True
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return broadcast(*shapes)
 
     def torch(self, n: View) -> Record:
         return Infix("+", Infix("*", n.x(0), _as(n, 1)), _as(n, 2))

@@ -57,7 +57,7 @@ def attribute(domain: str, op: str, name: str, content: Any) -> ir.Attr:
     schema = of(op) if domain == "" else None
     kind = None
     if schema is not None and name in schema.attributes:
-        kind = ir.AttributeType(schema.attributes[name].type.value)
+        kind = ir.AttributeType[schema.attributes[name].type.name]
     elif isinstance(content, (list, tuple)) and not content:
         kind = ir.AttributeType.INTS
     elif isinstance(content, bool):
@@ -78,7 +78,7 @@ def given(value: ir.Value) -> Given:
 
 def numbers(array: np.ndarray) -> bytes:
     """An array as a serialised TensorProto."""
-    made: bytes = ir.to_proto(ir.Tensor(np.ascontiguousarray(array))).SerializeToString()
+    made: bytes = ir.to_proto(ir.Tensor(np.asarray(array, order="C"))).SerializeToString()
     return made
 
 

@@ -15,6 +15,7 @@ from converter.ops.base import (
     Perm,
     Refusal,
     TorchCapture,
+    Type,
     View,
     channels_last,
     keras_layer,
@@ -30,9 +31,6 @@ class Transpose(Op):
     """y[i0, i1, ...] = x with its axes in the order `perm`."""
 
     perm: tuple[int, ...]
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return tuple(shapes[0][p] for p in self.perm)
 
     def torch(self, n: View) -> Record:
         swapped = [i for i, p in enumerate(self.perm) if i != p]
@@ -70,20 +68,13 @@ class Reshape(Op):
 
     target: tuple[int, ...] = operand(1)
 
-    def shape(self, *shapes: Dims) -> Dims:
-        before = shapes[0]
-        made: list[int | None] = [before[i] if d == 0 else d for i, d in enumerate(self.target)]
-        if -1 in self.target:
-            rest = [d for d in made if d != -1]
-            kept = [i for i, d in enumerate(self.target) if d == 0]
-            known = all(before[i] is not None for i in range(len(before)) if i not in kept)
-            count = math.prod(d or 1 for i, d in enumerate(before) if i not in kept)
-            share = math.prod(d or 1 for i, d in enumerate(made) if d != -1 and i not in kept)
-            made[self.target.index(-1)] = count // share if known and None not in rest[len(kept) :] else None
-        return tuple(made)
+    def reached(self, before: Dims) -> Dims:
+        """The shape of the result for an input of that shape."""
+        (made,) = self.outputs(Type(before, ir.DataType.FLOAT))
+        return made.shape
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
-        after = self.shape(shape)
+        after = self.reached(shape)
         parts = groups(shape, after)
         if parts is None:
             return None
@@ -104,7 +95,7 @@ class Reshape(Op):
 
     def hoisted(self, perm: Perm, before: Dims) -> Op | None:
         """The reshape whose output is this one's, transposed; None where elements would have to move."""
-        after = self.shape(before)
+        after = self.reached(before)
         if perm[0] != 0 or any(d is None for d in after[1:]):
             return None
         solid = [p for p in perm if after[p] != 1]
@@ -181,11 +172,6 @@ class Unsqueeze(Op):
 
     axes: tuple[int, ...] = operand(1)
 
-    def shape(self, *shapes: Dims) -> Dims:
-        rest = iter(shapes[0])
-        rank = len(shapes[0]) + len(self.axes)
-        return tuple(1 if i in self.axes else next(rest) for i in range(rank))
-
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         rank = len(perm) + len(self.axes)
         kept = [i for i in range(rank) if i not in self.axes]
@@ -212,10 +198,6 @@ class Flatten(Op):
 
     axis: int = 1
 
-    def shape(self, *shapes: Dims) -> Dims:
-        rest = shapes[0][1:]
-        return (shapes[0][0], None if None in rest else math.prod(d or 1 for d in rest))
-
     def torch(self, n: View) -> Record:
         if n.own:
             return Module("nn.Flatten", inputs=(n.x(),))
@@ -241,15 +223,6 @@ class Concat(Op):
     """The inputs one after another along `axis`; all other lengths are equal."""
 
     axis: int
-
-    def shape(self, *shapes: Dims) -> Dims:
-        axis = self.axis % len(shapes[0])
-        made: list[int | None] = []
-        for i, lengths in enumerate(zip(*shapes, strict=True)):
-            known = [d for d in lengths if d is not None]
-            total: int | None = sum(known) if len(known) == len(lengths) else None
-            made.append(total if i == axis else (known[0] if known else None))
-        return tuple(made)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Concat(axis=moved(self.axis, perm)), perm

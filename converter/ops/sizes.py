@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Dims, Op
+from converter.ops.base import Builder, Op
 from converter.ops.elementwise import Add, Div, Max, Min, Mul, Sub
 from converter.ops.embedding import Gather
 from converter.ops.indexing import Squeeze
@@ -17,18 +17,9 @@ class Shape(Op):
     end: int | None = None
     start: int = 0
 
-    def shape(self, *shapes: Dims) -> Dims:
-        return (len(shapes[0][self.start : self.end]),)
-
-    def dtype(self, *dtypes: ir.DataType) -> ir.DataType:
-        return ir.DataType.INT64
-
 
 class Range(Op):
     """start, start + delta, ... up to, and without, limit; the inputs are three scalars."""
-
-    def shape(self, *shapes: Dims) -> Dims:
-        return (None,)
 
 
 def size(g: Builder, x: ir.Value, axis: int) -> ir.Value:

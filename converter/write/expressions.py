@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.records import Call, Index, Infix, Literal, Method, Prefix, Ref, Size
+from converter.ops.records import Call, Do, For, If, Index, Infix, Literal, Local, Method, Prefix, Ref, Set, Size
 
 PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2, "//": 2, "%": 2, "@": 2, "**": 3, "&": 0.5, "|": 0.3}
 COMPARE = {"<", "<=", ">", ">=", "==", "!="}
@@ -16,24 +16,28 @@ UNARY = 2.5
 
 
 class Text:
-    """Renders expressions; `name_of` answers for values, `part` is told of every helper that is called."""
+    """Renders expressions; `name_of` answers for values, `used` is told of every function that is called."""
 
-    def __init__(self, name_of: Callable[[ir.Value], str], part: Callable[[str], None]) -> None:
+    def __init__(self, name_of: Callable[[ir.Value], str], used: Callable[[str], None]) -> None:
         self._name_of = name_of
-        self._part = part
+        self._used = used
+        self.locals: dict[str, str] = {}
+        """What the variables of the Block at hand are called."""
 
     def expr(self, record: Any, tight: float = 0) -> str:
         """The source of a record or literal; `tight` is the precedence of what stands around it."""
         match record:
             case Ref(value):
                 return self._bracketed(self._name_of(value), tight)
+            case Local(name):
+                return self.locals[name]
             case Literal(text):
+                self._used(text)
                 return text
             case Size(of, axis):
                 return f"{self.expr(of, 9)}.shape[{axis}]"
             case Call(function, args, kwargs):
-                if "." not in function:
-                    self._part(function)
+                self._used(function)
                 return f"{function}({self.arguments(args, kwargs)})"
             case Method(of, name, args, kwargs):
                 return f"{self.expr(of, 9)}.{name}({self.arguments(args, kwargs)})"
@@ -54,6 +58,32 @@ class Text:
         text = literal(record)
         return f"({text})" if tight > UNARY and text.startswith("-") else text
 
+    def statements(self, steps: Iterable[Any]) -> Iterator[str]:
+        """The lines of a Block's statements."""
+        for step in steps:
+            match step:
+                case Set(target, value, kind):
+                    yield f"{self._target(target)}{f': {kind}' if kind else ''} = {self.expr(value)}"
+                case Do(value):
+                    yield self.expr(value)
+                case For(target, over, body):
+                    yield f"for {self._target(target)} in {self.expr(over)}:"
+                    yield from self._indented(body)
+                case If(test, body, otherwise):
+                    yield f"if {self.expr(test)}:"
+                    yield from self._indented(body)
+                    if otherwise:
+                        yield "else:"
+                        yield from self._indented(otherwise)
+                case _:
+                    raise TypeError(f"{type(step).__name__} is no statement")
+
+    def _indented(self, body: Iterable[Any]) -> Iterator[str]:
+        return (f"    {line}" for line in self.statements(body))
+
+    def _target(self, target: Local | tuple[Local, ...]) -> str:
+        return ", ".join(self.locals[each.name] for each in (target if isinstance(target, tuple) else (target,)))
+
     def arguments(self, args: Any, kwargs: Any) -> str:
         """The inside of a call's parentheses."""
         return ", ".join(self.each(args, kwargs))
@@ -66,7 +96,7 @@ class Text:
         if isinstance(item, slice):
             bounds = ["" if b is None else self.expr(b) for b in (item.start, item.stop)]
             return ":".join([*bounds, *([self.expr(item.step)] if item.step is not None else [])])
-        return self.expr(item)
+        return "..." if item is Ellipsis else self.expr(item)
 
     @staticmethod
     def _bracketed(text: str, tight: float) -> str:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import onnx_ir as ir
 
 from converter.graph.graph import Place
-from converter.ops.records import Call, Infix, Literal, Ref, refs, rewritten, walk
+from converter.ops.records import Block, Call, Infix, Ref, names_of, refs, rewritten, walk
 from converter.write.expressions import Text, literal
 from converter.write.names import Namespace, parameters
+from converter.write.parts import parts_of, with_those_they_use
 
 POSITIONAL = ("filters", "units", "kernel_size", "pool_size", "rate", "target_shape", "dims")
 """Arguments that are written without their names where they come first, as a person would."""
 
-LOCALS = frozenset({"keras", "layers", "model", "build", "ops", "math"})
+PARTS = parts_of("keras_parts.py")
+STANDARD = {"math": "import math", "Any": "from typing import Any"}
+LOCALS = frozenset({"keras", "layers", "model", "build", "ops", "math", "Any", *PARTS})
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def _with(record: Any, value: ir.Value, inner: Any) -> Any:
 
 
 def _plain(record: Any) -> bool:
-    return not isinstance(record, (Built, tuple))
+    return not isinstance(record, (Block, Built, tuple))
 
 
 def _together(one: Step, two: Step) -> bool:
@@ -78,13 +81,14 @@ def _together(one: Step, two: Step) -> bool:
 class KerasText(Text):
     """The dialect of Keras: layers are constructed where they are called, KerasTensors have no `==`."""
 
-    def __init__(self, name_of: Callable[[ir.Value], str], known: Mapping[str, str], part: Callable[[str], None]):
-        super().__init__(name_of, part)
+    def __init__(self, name_of: Callable[[ir.Value], str], known: Mapping[str, str], used: Callable[[str], None]):
+        super().__init__(name_of, used)
         self._known = known
 
     def expr(self, record: Any, tight: float = 0) -> str:
         match record:
             case Built(inputs=inputs):
+                self._used(record.cls if record.cls in PARTS else "layers.")
                 inside = self.expr(inputs[0]) if len(inputs) == 1 else f"[{', '.join(self.expr(i) for i in inputs)}]"
                 return f"{self._known.get(record.name) or self.constructed(record)}({inside})"
             case Infix("==", left, right):
@@ -98,7 +102,8 @@ class KerasText(Text):
         for key, value in layer.settings.items():
             leading = leading and (key in POSITIONAL or (layer.cls, key) == ("Activation", "activation"))
             parts.append(self.expr(value) if leading else f"{key}={self.expr(value)}")
-        return f"layers.{layer.cls}({', '.join([*parts, f'name={literal(layer.name)}'])})"
+        home = "" if layer.cls in PARTS else "layers."
+        return f"{home}{layer.cls}({', '.join([*parts, f'name={literal(layer.name)}'])})"
 
 
 @dataclass
@@ -116,13 +121,18 @@ class BuildText:
 
     def text(self) -> str:
         """The file."""
-        lines = self._lines()
+        used: dict[str, None] = {}
+        lines = self._lines(lambda name: used.setdefault(name))
         body = "\n".join(f"    {line}" for line in lines)
-        used = {part for step in self.steps for part in _names(step.record)}
-        imported = ", ".join(name for name in ("layers", "ops") if name in used)
-        imports = f"import keras\nfrom keras import {imported}" if imported else "import keras"
+        parts = with_those_they_use([name for name in used if name in PARTS], PARTS)
+        modules = {name.split(".")[0] for name in used if "." in name}.union(*(PARTS[name].imports for name in parts))
+        imported = ", ".join(name for name in ("layers", "ops") if name in modules)
+        imports = "".join(f"{line}\n" for name, line in STANDARD.items() if name in modules)
+        imports += "\nimport keras\n" if imports else "import keras\n"
+        imports += f"from keras import {imported}\n" if imported else ""
+        sources = "".join(f"{PARTS[name].source}\n\n\n" for name in parts)
         return (
-            f'"""{_doc(self.title)}"""\n\n{imports}\n\n\n'
+            f'"""{_doc(self.title)}"""\n\n{imports}\n\n{sources}'
             f"def build() -> keras.Model:\n{body}\n\n\n"
             'if __name__ == "__main__":\n'
             "    from pathlib import Path\n\n"
@@ -131,7 +141,7 @@ class BuildText:
             "    model.summary()\n"
         )
 
-    def _lines(self) -> list[str]:
+    def _lines(self, used: Callable[[str], None]) -> list[str]:
         space = Namespace(parameters() | LOCALS)
         names: dict[int, str] = {}
         lines = []
@@ -147,14 +157,18 @@ class BuildText:
         last |= {id(value): len(self.steps) for value in self.results}
         fixed = set(given) | set(known.values())
         live = dict.fromkeys(fixed, len(self.steps))
-        text = KerasText(lambda value: names[id(value)], known, lambda part: None)
+        text = KerasText(lambda value: names[id(value)], known, used)
         made: set[str] = set()
         for i, step in enumerate(self.steps):
             for part in walk(step.record):
                 if _shared(part) and part.name not in made:
                     made.add(part.name)
                     lines.append(f"{known[part.name]} = {text.constructed(part)}")
-            written = text.expr(step.record)
+            if isinstance(step.record, Block):
+                taken = Namespace(set(live) | fixed | parameters() | LOCALS)
+                text.locals = {name: taken.take(name) for name in names_of(step.record)}
+                lines += text.statements(step.record.steps)
+            written = text.expr(step.record.result if isinstance(step.record, Block) else step.record)
             dying = [n for v in reads[i] if last[id(v)] == i and (n := names[id(v)]) not in fixed]
             for name in dying:
                 live.pop(name, None)
@@ -181,17 +195,6 @@ class BuildText:
 
 def _shared(part: Any) -> bool:
     return isinstance(part, Built) and part.shared
-
-
-def _names(record: Any) -> Iterator[str]:
-    """The modules that an expression's text names: 'layers', 'ops', 'math'."""
-    for part in walk(record):
-        if isinstance(part, Built):
-            yield "layers"
-        elif isinstance(part, Infix) and part.sign == "==":
-            yield "ops"
-        elif isinstance(part, (Call, Literal)):
-            yield (part.function if isinstance(part, Call) else part.text).split(".")[0]
 
 
 def _target(wanted: str, dying: Sequence[str], live: Mapping[str, int], fixed: set[str]) -> str:

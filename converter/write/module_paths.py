@@ -83,6 +83,8 @@ class _Placing:
 
     def _between(self, node: ir.Node) -> tuple[str, ...]:
         """The scope of what no module was: the innermost one that all around it have in common."""
+        if node.metadata_props.get(SCOPE):
+            return ()  # it is inside a model of its own
         around = [value.producer() for value in node.inputs if value is not None]
         around += [use.node for out in node.outputs for use in out.uses()]
         known = [self.scopes[id(each)] for each in around if each is not None and id(each) in self.scopes]

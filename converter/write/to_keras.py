@@ -13,9 +13,9 @@ import onnx_ir as ir
 from converter.errors import Item, Unsupported
 from converter.graph.graph import Origin, array, dims, origin
 from converter.ops import base
-from converter.ops.records import Call, Index, Infix, Layer, Ref, Size, refs, rewritten, walk
+from converter.ops.records import Block, Call, Index, Infix, Layer, Ref, Size, refs, rewritten, walk
 from converter.write.keras_calls import FLOATS, NodeCall, called, dtype_of, float_of, folded, wanted
-from converter.write.keras_text import BuildText, Built, Step, inlined
+from converter.write.keras_text import PARTS, BuildText, Built, Step, inlined
 from converter.write.names import identifier, operation_names
 
 HALVING = re.compile(
@@ -112,6 +112,10 @@ class _Writer:
                 "the model is float64: Keras on TensorFlow runs it so, on torch and JAX partly in float32"
             )
         self.steps = inlined(self.steps, results)
+        own = {part.cls for step in self.steps for part in walk(step.record) if isinstance(part, Built)} & PARTS.keys()
+        if own:
+            named = ", ".join(sorted(own))
+            self.notes.append(f"the source defines {named}: the .keras file loads only after `import` of model.py")
         text = BuildText(title, identifier(name, "model"), inputs, self.steps, outputs, results, self.frozen).text()
         sizes = {(weight.layer, weight.name): int(weight.data.size) for weight in self.weights}
         why = "is frozen in the source, which a .keras file does not keep"
@@ -175,7 +179,7 @@ class _Writer:
         name = self._layer_name(call, layer, main)
         inputs = []
         for given in layer.inputs:
-            if isinstance(given, Layer):
+            if isinstance(given, Layer) and not isinstance(call.record, Block):
                 made = ir.Value(name=name)
                 self.steps.append(Step(self._built(call, given, name), (made,)))
                 inputs.append(Ref(made))
@@ -184,7 +188,8 @@ class _Writer:
             else:
                 inputs.append(self._lowered(call, given))
         settings = {**layer.kwargs, **self.settings[name]}
-        return Built(name, layer.cls, settings, tuple(inputs), self.counts[call.keys[id(layer)]] > 1)
+        several = self.counts[call.keys[id(layer)]] > 1 or isinstance(call.record, Block)
+        return Built(name, layer.cls, settings, tuple(inputs), several)
 
     def _layer_name(self, call: NodeCall, layer: Layer, main: str = "") -> str:
         """The name of a layer, new where its key is; with its weights and settings."""
@@ -239,6 +244,8 @@ class _Writer:
         name = self._name(own)
         table = data.reshape(1, -1).astype(np.float32) if whole else data.reshape(1, -1)
         kept = known.then("R", table.shape) if known is not None and known.path and data.shape != table.shape else known
+        if whole:
+            kept = None  # a table of floats is no copy of it
         trainable = known is not None and known.trainable and not whole
         self.weights.append(Weight(name, "embeddings", table, kept, trainable))
         self._read(name, known, table.size if trainable else 0)

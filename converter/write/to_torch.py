@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +15,14 @@ from converter.errors import Unsupported
 from converter.graph.graph import Origin, array, origin
 from converter.ops import base
 from converter.ops.records import Literal, Module, Record
-from converter.write import module_paths, torch_main, torch_parts
+from converter.write import module_paths, torch_main
 from converter.write.blocks import fold
 from converter.write.expressions import Text, literal
 from converter.write.module_paths import Kept
 from converter.write.names import Namespace, class_name, identifier, parameters
+from converter.write.parts import parts_of, with_those_they_use
 from converter.write.torch_class import Assign, ClassText, merged
-from converter.write.torch_forward import Forward
+from converter.write.torch_forward import Forward, Line
 from converter.write.view import Item, NodeView, items_of
 
 
@@ -46,9 +46,12 @@ class TorchSource:
 
 
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
-PARTS = frozenset(
-    name for name, part in vars(torch_parts).items() if getattr(part, "__module__", "") == torch_parts.__name__
-)
+PARTS = parts_of("torch_parts.py")
+STANDARD = {
+    "math": "import math",
+    "OrderedDict": "from collections import OrderedDict",
+    "Sequence": "from collections.abc import Sequence",
+}
 
 
 def check(graph: ir.Graph) -> None:
@@ -85,6 +88,7 @@ class _Writer:
         self.title = title
         self.weights: dict[str, Weight] = {}
         self.parts: list[str] = []
+        self.imports: set[str] = set()
         self.spaces: dict[str, Namespace] = {}
         self.known: dict[Any, str] = {}
         self.root = ClassText("Model", "")
@@ -111,6 +115,7 @@ class _Writer:
         for key, held in self.kept.held.items():
             self._hold(key, held)
         self.root.forward = _method(self.inputs, lines, *_returned(self.outputs, names))
+        self.root.reads = forward.attributes
         return TorchSource(self._file(), list(self.weights.values()), self.inputs)
 
     # What forward methods ask for ----------------------------------------------------------------------------------
@@ -121,10 +126,12 @@ class _Writer:
     def record(self, node: ir.Node) -> Record:
         return self.records[id(node)]
 
-    def part(self, name: str) -> None:
-        """A helper that the file must define; other names without a dot are classes that it defines anyway."""
+    def used(self, name: str) -> None:
+        """What the text calls: something of an import ('F.relu'), a part, or a class that the file defines anyway."""
         if name in PARTS and name not in self.parts:
             self.parts.append(name)
+        if "." in name:
+            self.imports.add(name.split(".")[0])
 
     def nested(self, item: Item) -> str | None:
         """The attribute path of the class that does what a nested call does; None where no class does just that."""
@@ -142,10 +149,9 @@ class _Writer:
         if key in self.known:
             return self.known[key]
         layer = view.local
-        attribute = scope.take(layer if view.own else f"{layer}_{view.role}")
+        attribute = scope.take(layer if view.own else view.named(view.role))
         self.known[key] = self.known[shared] = scope.prefix + attribute
-        if "." not in record.cls:
-            self.part(record.cls)
+        self.used(record.cls)
         fixed = []
         for name, value in record.weights.items():
             known = origin(value)
@@ -178,7 +184,7 @@ class _Writer:
         known = origin(value)
         data = value.meta.get(base.EXACT, array(value))
         own = known.path.rsplit("/", 1)[-1] if known is not None else "constant"
-        attribute = scope.take(f"{view.local}_{own}")
+        attribute = scope.take(view.named(own))
         self.known[id(value),] = scope.prefix + attribute
         kind = {} if data.dtype == np.float32 else {"dtype": Literal(f"torch.{data.dtype}")}
         trainable = known is not None and known.trainable
@@ -230,9 +236,9 @@ class _Writer:
         parent.init.append(made.line)
         return made
 
-    def _made(self, path: str, parent: ClassText, name: str, container: str) -> ClassText:
+    def _made(self, path: str, parent: ClassText, name: str, container: str, shown: str = "") -> ClassText:
         attribute = parent.take(name)
-        shown = re.sub(r"\d+", "", parent.attribute if parent.container else name)
+        shown = shown or re.sub(r"\d+", "", parent.attribute if parent.container else name)
         cls = identifier(self.kept.classes[path], "Block") if path in self.kept.classes else class_name(shown)
         made = ClassText(cls, f"{parent.prefix}{attribute}.", attribute, container=container)
         self.scopes[path] = made
@@ -258,17 +264,17 @@ class _Writer:
             if fresh:
                 name, _, mark = item.scope.rpartition("#")
                 kind = "nn.Sequential" if mark == "seq" else self.kinds.get(path, "")
-                self._made(path, parent, name, kind)
+                self._made(path, parent, name, kind, mark.partition("@")[2])
             scope = self.scopes[path]
             if scope.container:
                 self._contained(scope, parent, item)
                 continue
             self._register(item.children)
-            forward = self._nested_forward(scope, item)
+            forward, attributes = self._nested_forward(scope, item)
             if not forward and not scope.init:
                 continue
             if fresh:
-                scope.forward = forward
+                scope.forward, scope.reads = forward, attributes
                 scope.line = Assign(scope.attribute, "", (), {}, [], scope)
                 parent.init.append(scope.line)
             if forward and forward == scope.forward:
@@ -289,15 +295,16 @@ class _Writer:
                 self.module(self.view(child.nodes[0]), record)
         self.known["call", item.path, id(item.nodes[0])] = scope.prefix[:-1]
 
-    def _nested_forward(self, scope: ClassText, item: Item) -> list[str]:
-        """The method; nothing where it would read a weight that stands in a class it does not reach."""
+    def _nested_forward(self, scope: ClassText, item: Item) -> tuple[list[str], list[str]]:
+        """The method, and the attributes it reads; nothing where one stands in a class that it does not reach."""
         names = ["x"] if len(item.inputs) == 1 else [f"x{i + 1}" for i in range(len(item.inputs))]
         forward = Forward(self, scope.prefix, item.children, dict(zip(item.inputs, names, strict=True)))
         lines = forward.lines(item.outputs)
         results = [forward.value(v, 0) for v in item.outputs]
         if not forward.complete:
-            return []
-        return _method(names, lines, *_returned(0 if len(results) == 1 else tuple(range(len(results))), results))
+            return [], []
+        returned = _returned(0 if len(results) == 1 else tuple(range(len(results))), results)
+        return _method(names, lines, *returned), forward.attributes
 
     # The file ------------------------------------------------------------------------------------------------------
 
@@ -305,17 +312,19 @@ class _Writer:
         order = sorted((s for p, s in self.scopes.items() if p), key=lambda s: -s.prefix.count("."))
         for scope in self.scopes.values():
             _in_order(scope)
-        text = Text(lambda value: "", self.part)
-        classes = merged(order, self.root, text, PARTS)
-        parts = [inspect.getsource(getattr(torch_parts, name)) for name in self.parts]
-        body = "\n\n\n".join(part.strip() for part in [*parts, *classes])
-        imports = ["import torch"]
-        if "F." in body:
-            imports.append("import torch.nn.functional as F")
-        imports.append("from torch import nn")
-        standard = ["import math"] if "math." in body else []
-        standard += ["from collections import OrderedDict"] if "OrderedDict(" in body else []
-        standard += ["from collections.abc import Sequence"] if "Sequence[" in body else []
+        text = Text(lambda value: "", self.used)
+        classes = merged(order, self.root, text, frozenset(PARTS))
+        parts = with_those_they_use(self.parts, PARTS)
+        body = "\n\n\n".join([*(PARTS[name].source for name in parts), *classes])
+        used = self.imports.union(*(PARTS[name].imports for name in parts))
+        named = any(scope.sequential and not scope.plain for scope in self.scopes.values())
+        used |= {"OrderedDict"} if named else set()
+        imports = [
+            "import torch",
+            *(["import torch.nn.functional as F"] if "F" in used else []),
+            "from torch import nn",
+        ]
+        standard = [line for name, line in STANDARD.items() if name in used]
         head = ["\n".join(standard)] if standard else []
         start = "\n\n".join([f'"""{_doc(self.title)}"""', *head, "\n".join(imports)])
         return f"{start}\n\n\n{body}\n\n\n{torch_main.text(self.graph.inputs, self.outputs)}"
@@ -338,8 +347,7 @@ def _in_order(scope: ClassText) -> None:
         if not scope.sequential:
             scope.init.sort(key=lambda line: (len(line.attribute), line.attribute))
         return
-    used = re.findall(r"self\.(\w+)", "\n".join(scope.forward))
-    first = {name: i for i, name in reversed(list(enumerate(used)))}
+    first = {name: i for i, name in reversed(list(enumerate(scope.reads)))}
     scope.init.sort(key=lambda line: first.get(line.attribute, len(first)))
 
 
@@ -363,15 +371,13 @@ def _returned(structure: Any, names: list[str]) -> tuple[str, str]:
     return f"({inner}{',' if len(parts) == 1 else ''})", f"tuple[{kinds_text}]"
 
 
-def _method(arguments: list[str], lines: list[str], result: str, kind: str) -> list[str]:
+def _method(arguments: list[str], lines: list[Line], result: str, kind: str) -> list[str]:
     """The whole method; a bare result has its type written where it is first assigned."""
     inputs = ", ".join(f"{name}: torch.Tensor" for name in arguments)
-    body = list(lines)
-    if kind == "torch.Tensor" and result not in arguments:
-        for i, line in enumerate(body):
-            if line.startswith(f"{result} = "):
-                body[i] = f"{result}: torch.Tensor = {line.split(' = ', 1)[1]}"
-                break
+    body = [str(line) for line in lines]
+    first = next((i for i, line in enumerate(lines) if line.targets == (result,)), None)
+    if kind == "torch.Tensor" and result not in arguments and first is not None:
+        body[first] = f"{result}: torch.Tensor = {lines[first].text}"
     return [f"def forward(self, {inputs}) -> {kind}:", *(f"    {line}" for line in body), f"    return {result}"]
 
 

@@ -35,6 +35,8 @@ class ClassText:
     attributes: Namespace = field(default_factory=lambda: Namespace(module_attributes()))
     init: list[Assign] = field(default_factory=list)
     forward: list[str] = field(default_factory=list)
+    reads: list[str] = field(default_factory=list)
+    """What forward reads of `self`, in order."""
     container: str = ""
     """No class of its own: an nn.Sequential, nn.ModuleList or nn.ModuleDict of what is below it."""
     line: Assign | None = None
@@ -44,6 +46,11 @@ class ClassText:
     def sequential(self) -> bool:
         """Whether it is called as a whole, its members one after the other."""
         return self.container == "nn.Sequential"
+
+    @property
+    def plain(self) -> bool:
+        """Whether the members' names are their positions."""
+        return [line.attribute for line in self.init] == [str(i) for i in range(len(self.init))]
 
     def take(self, name: str) -> str:
         """The attribute for a name; in a container it is a key, as it is."""
@@ -171,7 +178,7 @@ def _class(name: str, init: list[Assign], forward: list[str], given: list[tuple[
     lines = [f"class {name}(nn.Module):", *head, "        super().__init__()"]
     for line in init:
         lines += [f"        {made}" for made in _assign(line, text)]
-    lines += ["", *(f"    {line}" for line in forward)]
+    lines += ["", *(f"    {line}" for line in forward)] if forward else []
     return "\n".join(lines)
 
 
@@ -191,10 +198,9 @@ def _made(line: Assign, text: Text, width: int) -> list[str]:
         return _call(line.cls, text.each(line.args, line.kwargs), "", width)
     names = [each.attribute for each in scope.init]
     members = [_made(each, text, width - 16) for each in scope.init]
-    plain = names == [str(i) for i in range(len(names))]
     if scope.container == "nn.ModuleDict":
         heads, around = [f"{literal(name)}: " for name in names], ["{", "}"]
-    elif scope.sequential and not plain:
+    elif scope.sequential and not scope.plain:
         heads, around = [f"({literal(name)}, " for name in names], ["OrderedDict(", "    [", "    ]", ")"]
         members = [[*lines[:-1], f"{lines[-1]})"] for lines in members]
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +12,7 @@ import onnx_ir as ir
 
 from converter.graph.graph import array, origin
 from converter.ops import base
-from converter.ops.records import Module, Record, Ref
+from converter.ops.records import Block, Module, Record, Ref, names_of, refs
 from converter.write.expressions import Text, literal
 from converter.write.names import Namespace, identifier, parameters
 from converter.write.view import Item, NodeView
@@ -20,12 +21,23 @@ LONG = 64
 """An expression longer than this gets a line of its own."""
 
 
+@dataclass(frozen=True)
+class Line:
+    """A statement: an expression and the variables that it is assigned to, or one of a Block as it is."""
+
+    targets: tuple[str, ...]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.targets)} = {self.text}" if self.targets else self.text
+
+
 class Owner(Protocol):
     """What a forward method asks of the file it is written into."""
 
     def view(self, node: ir.Node) -> NodeView: ...
     def record(self, node: ir.Node) -> Record: ...
-    def part(self, name: str) -> None: ...
+    def used(self, name: str) -> None: ...
     def module(self, view: NodeView, record: Module) -> str: ...
     def loose(self, view: NodeView, value: ir.Value) -> str: ...
     def nested(self, item: Item) -> str | None: ...
@@ -43,11 +55,13 @@ class Forward:
         self.items = list(self._expanded(items))
         self.inlined = self._inlined()
         self.view: NodeView | None = None
-        self.written: list[str] = []
+        self.written: list[Line] = []
+        self.attributes: list[str] = []
+        """What it reads of `self`, in order."""
         self.complete = True
         """Whether everything it reads stands in its own class or below."""
 
-    def lines(self, results: list[ir.Value]) -> list[str]:
+    def lines(self, results: list[ir.Value]) -> list[Line]:
         """The statements up to, and without, the return."""
         kept = {id(v) for v in results}
         steps = [item for item in self.items if not (not item.scope and id(item.nodes[0]) in self.inlined)]
@@ -55,7 +69,7 @@ class Forward:
         last = {id(value): i for i, values in enumerate(reads) for value in values}
         live: dict[str, int] = {name: key for key, name in self.names.items()}
         for i, item in enumerate(steps):
-            text = self._step(item)
+            text = self._step(item, set(live))
             for name, key in list(live.items()):
                 if key not in kept and last.get(key, -1) < i:
                     del live[name]
@@ -65,12 +79,16 @@ class Forward:
             for name in dying:
                 live.pop(name, None)
             targets = []
-            for value in item.outputs or item.nodes[-1].outputs:
+            given = item.outputs if item.scope else list(item.nodes[0].outputs)
+            for value in given or item.nodes[-1].outputs:
+                if len(given) > 1 and not item.scope and id(value) not in last and id(value) not in kept:
+                    targets.append("_")
+                    continue
                 name = self._target(value, item, dying, live)
                 self.names[id(value)] = name
                 live[name] = id(value)
                 targets.append(name)
-            self.written.append(f"{', '.join(targets)} = {text}")
+            self.written.append(Line(tuple(targets), text))
         return self.written
 
     def _expanded(self, items: list[Item]) -> Iterator[Item]:
@@ -95,7 +113,8 @@ class Forward:
                 continue
             mine, reader = self.owner.view(node).place, self.owner.view(uses[0].node).place
             same = (mine.path, mine.call, mine.scope) == (reader.path, reader.call, reader.scope)
-            if same and _count(self.owner.record(uses[0].node), out) == 1:
+            blocks = any(isinstance(self.owner.record(n), Block) for n in (node, uses[0].node))
+            if same and not blocks and refs(self.owner.record(uses[0].node)).count(out) == 1:
                 found.add(id(node))
         return found
 
@@ -113,11 +132,22 @@ class Forward:
                 found[id(value)] = value
         return list(found.values())
 
-    def _step(self, item: Item) -> str:
+    def _step(self, item: Item, live: set[str]) -> str:
         if item.scope:
             attribute = self.owner.nested(item)
             return f"self.{self._relative(attribute or '')}({', '.join(self._name(v) for v in item.inputs)})"
-        return self._node(item.nodes[0])
+        node = item.nodes[0]
+        record = self.owner.record(node)
+        if not isinstance(record, Block):
+            return self._node(node)
+        self.view = self.owner.view(node)
+        text = _Nested(self)
+        free = Namespace(live | self.arguments | parameters())
+        text.locals = {name: free.take(name) for name in names_of(record)}
+        self.written += [Line((), line) for line in text.statements(record.steps)]
+        made = text.expr(record.result)
+        self.view = None
+        return made
 
     def _node(self, node: ir.Node, tight: float = 0) -> str:
         before, self.view = self.view, self.owner.view(node)
@@ -129,7 +159,9 @@ class Forward:
 
     def _relative(self, attribute: str) -> str:
         self.complete &= attribute.startswith(self.prefix)
-        return self.owner.spelled(attribute, self.prefix if attribute.startswith(self.prefix) else "")
+        spelled = self.owner.spelled(attribute, self.prefix if attribute.startswith(self.prefix) else "")
+        self.attributes.append(re.split(r"[.\[]", spelled, maxsplit=1)[0])
+        return spelled
 
     def _name(self, value: ir.Value) -> str:
         return self.names[id(value)]
@@ -171,7 +203,7 @@ class _Nested(Text):
     """Text that knows the method it is written for."""
 
     def __init__(self, forward: Forward) -> None:
-        super().__init__(forward._name, forward.owner.part)
+        super().__init__(forward._name, forward.owner.used)
         self._forward = forward
 
     def expr(self, record: Any, tight: float = 0) -> str:
@@ -180,16 +212,3 @@ class _Nested(Text):
         if isinstance(record, Module):
             return f"self.{self._forward.module(record)}({', '.join(self.expr(i) for i in record.inputs)})"
         return super().expr(record, tight)
-
-
-def _count(record: Any, value: ir.Value) -> int:
-    """How often a record reads a value."""
-    if isinstance(record, Ref):
-        return int(record.value is value)
-    if isinstance(record, (tuple, list)):
-        return sum(_count(r, value) for r in record)
-    if isinstance(record, Mapping):
-        return sum(_count(r, value) for r in record.values())
-    if is_dataclass(record):
-        return sum(_count(getattr(record, f.name), value) for f in fields(record) if f.name != "weights")
-    return 0

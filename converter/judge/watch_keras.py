@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .compare import Array
-from .run_keras import float64_keras, keras_callable
+from .run_keras import exact_keras, float64_keras, keras_callable
 from .taps import Outputs
 from .watch import LINEAR, Calls, Emit, Key, Seen, Side, leaves, told
 
@@ -49,7 +49,12 @@ def keras_side(model: Any, *, double: bool = True) -> Side:
             for name, value in old.items():
                 setattr(part, name, value)
 
-    return Side("keras", dict(parts(model)), watched, _array, _weights, alone)
+    @contextlib.contextmanager
+    def around() -> Iterator[None]:
+        with exact_keras(), float64_keras() if double else contextlib.nullcontext():
+            yield
+
+    return Side("keras", dict(parts(model)), watched, _array, _weights, alone, around)
 
 
 def parts(owner: Any, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, Any]]:

@@ -5,6 +5,7 @@ own, with all that stands between it and the layers before; in the second it goe
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +59,9 @@ class Found:
 
 @dataclass
 class Pair:
-    """Source and target with what is known of how they belong together: paths, the boundary, the budget of a layer."""
+    """Source and target with what is known of how they belong together: paths, the boundary, the budget of a layer.
+
+    `bound` are the bytes of values without a name that may be held, `seconds` what all runs together may take."""
 
     source: Side
     target: Side
@@ -66,10 +69,23 @@ class Pair:
     boundary: Boundary = field(default_factory=Boundary)
     limit: float = 1e-10
     bound: int = LOOSE_BYTES
+    seconds: float = float("inf")
+    ends: float = float("inf")
+
+    def check_time(self) -> None:
+        """Raise where it has taken too long."""
+        if time.monotonic() > self.ends:
+            raise TimeoutError(f"it took more than {self.seconds:g} s")
 
 
 def localise(pair: Pair, arrays: Sequence[Array]) -> Found:
     """Run both on these inputs, as the source has them, and compare layer by layer. Raises what the models raise."""
+    pair.ends = time.monotonic() + pair.seconds
+    with pair.source.around(), pair.target.around():
+        return _localised(pair, arrays)
+
+
+def _localised(pair: Pair, arrays: Sequence[Array]) -> Found:
     ours = _seen(pair.source, arrays)
     theirs = _seen(pair.target, pair.boundary.to_target(arrays))
     names = _counterparts(pair, ours, theirs)
@@ -186,6 +202,7 @@ class _Run:
 
     def take(self, seen: Seen) -> Array | None:
         """The target has made a value; what it goes on with, where that is another."""
+        self.pair.check_time()
         key = self.names.get(seen.key) if seen.key.path else None
         if key is None:
             if self.force and is_float(seen.tensor):
@@ -231,7 +248,7 @@ class _Run:
             value = self.trace.values[held.number]
             way, diff = fit(value.label, held.array, array, self.pair.limit, self.flattened)
             if diff.passed:
-                value.good = True
+                value.good, value.way = True, way
                 self.exchange.drop(held.number)
             elif way is not None and value.near is None:
                 value.near = (seen.key.path or seen.kind, way.to_source(array), self._given(seen, way))

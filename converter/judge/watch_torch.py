@@ -31,7 +31,7 @@ def torch_side(model: Any, *, pack: Pack | None = None, double: bool = True) -> 
 
         return call
 
-    return Side("torch", {p: m for p, m in model.named_modules() if p}, watched, _array, _weights, _alone)
+    return Side("torch", {p: m for p, m in model.named_modules() if p}, watched, _array, _weights, _alone, exact_torch)
 
 
 def _alone(part: Any, inputs: Sequence[Array], weights: Mapping[str, Array], settings: Mapping[str, Any]) -> Array:

@@ -217,7 +217,7 @@ def _spawned(env: dict[str, str], log: Path) -> tuple[_Process, IO[str], IO[str]
     with log.open("wb") as stream:
         # -P: a keras.py in the folder that the user works in is not imported.
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "converter.verify.worker"],
+            [sys.executable, "-P", "-m", "converter.judge.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stream,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -48,7 +49,8 @@ class Side:
 
     `parts` are its layers by path, in the order in which they were made. `watched(emit)` is the model as a callable
     that tells of every value. `weights_of(part)` are a layer's own weights by name; `alone(part, inputs, weights,
-    settings)` is its answer with others in their place, and nothing is changed for good."""
+    settings)` is its answer with others in their place, and nothing is changed for good. `around()` holds what a run
+    sets for the whole process: two that run side by side would each restore what the other has set."""
 
     framework: str
     parts: dict[str, Any]
@@ -56,6 +58,7 @@ class Side:
     to_numpy: Callable[[Any], Array]
     weights_of: Callable[[Any], dict[str, Array]]
     alone: Callable[[Any, Sequence[Array], Mapping[str, Array], Mapping[str, Any]], Array]
+    around: Callable[[], AbstractContextManager[None]]
 
 
 @dataclass

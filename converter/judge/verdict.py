@@ -87,7 +87,8 @@ class Verdict:
 
     `weak` names the outputs that say nothing, because they hardly move with any input that was tried. `chaotic` holds,
     for each output whose float32 answers are their own rounding, the source's relative float32 error. `policy` is a
-    sentence where the source computes in another dtype than float32."""
+    sentence where the source computes in another dtype than float32. `layers` are the source's with their own and
+    accumulated error, `fault` is the first that is off, `held` the most bytes of values that were held for that."""
 
     passed: bool
     proof: bool
@@ -98,6 +99,9 @@ class Verdict:
     weak: list[str] = field(default_factory=list)
     chaotic: dict[str, float] = field(default_factory=dict)
     policy: str = ""
+    layers: list[dict[str, Any]] = field(default_factory=list)
+    fault: dict[str, Any] = field(default_factory=dict)
+    held: int = 0
     weights: Weights | None = None
     notes: list[str] = field(default_factory=list)
     seed: int = 0
@@ -106,7 +110,7 @@ class Verdict:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
-        keys = ("passed", "proof", "rests_on", "broken", "sensitivity", "weak", "chaotic", "policy")
+        keys = ("passed", "proof", "rests_on", "broken", "sensitivity", "weak", "chaotic", "policy", "layers", "fault")
         data = {key: getattr(self, key) for key in keys}
         weights = None if self.weights is None else {**asdict(self.weights), "passed": self.weights.passed}
         data |= {"rungs": [rung.to_dict() for rung in self.rungs], "weights": weights, "notes": list(self.notes)}

@@ -1,0 +1,197 @@
+"""Whole networks as packages write them, both ways: `python tests/zoo/networks.py [NAME ...]`, one line each.
+
+From PyTorch: torchvision, timm and transformers; from Keras: backbones of keras-hub, from a configuration, with random
+weights. Statistics of normalisations are drawn, so that a random network answers to its input. Shown: the float64
+error, whether the batch is dynamic, and that every trainable parameter has arrived under a name of its own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+PROOF = 1e-9
+SMALL = {"hidden": 64, "layers": 3, "heads": 4, "vocabulary": 211, "length": 24}
+
+
+def vision(name: str, size: int, **options: Any) -> Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]:
+    """A model of torchvision with an image of this size."""
+
+    def make() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        import torch
+        import torchvision
+
+        found = getattr(torchvision.models, name, None) or getattr(torchvision.models.segmentation, name)
+        return found(weights=None, **options), (torch.randn(2, 3, size, size),), {}
+
+    return make
+
+
+def image_model(name: str, size: int, **options: Any) -> Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]:
+    """A model of timm with an image of this size."""
+
+    def make() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        import timm
+        import torch
+
+        return timm.create_model(name, pretrained=False, **options), (torch.randn(2, 3, size, size),), {}
+
+    return make
+
+
+def text_model() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """BERT of transformers, small."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(
+        vocab_size=SMALL["vocabulary"],
+        hidden_size=SMALL["hidden"],
+        num_hidden_layers=SMALL["layers"],
+        num_attention_heads=SMALL["heads"],
+        intermediate_size=4 * SMALL["hidden"],
+        max_position_embeddings=64,
+    )
+    ids = torch.randint(0, SMALL["vocabulary"], (2, SMALL["length"]))
+    mask = torch.ones_like(ids)
+    mask[1, 15:] = 0
+    return BertModel(config), (), {"input_ids": ids, "attention_mask": mask}
+
+
+TORCH: dict[str, Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]] = {
+    "torchvision.convnext_tiny": vision("convnext_tiny", 64),
+    "torchvision.vit_b_32": vision("vit_b_32", 64, image_size=64),
+    "torchvision.swin_t": vision("swin_t", 64),
+    "torchvision.shufflenet_v2_x0_5": vision("shufflenet_v2_x0_5", 64),
+    "torchvision.deeplabv3_resnet50": vision("deeplabv3_resnet50", 64, weights_backbone=None),
+    "torchvision.mobilenet_v3_small": vision("mobilenet_v3_small", 64),
+    "torchvision.resnet18": vision("resnet18", 64),
+    "timm.mixer_s32_224": image_model("mixer_s32_224", 64, img_size=64),
+    "timm.convnext_atto": image_model("convnext_atto", 64),
+    "transformers.BertModel": text_model,
+}
+
+
+def backbone(name: str, **options: Any) -> Callable[[], Any]:
+    """A backbone of keras-hub from its configuration."""
+
+    def make() -> Any:
+        import keras_hub
+
+        return getattr(keras_hub.models, name)(**options)
+
+    return make
+
+
+KERAS: dict[str, Callable[[], Any]] = {
+    "keras_hub.BertBackbone": backbone(
+        "BertBackbone",
+        vocabulary_size=SMALL["vocabulary"],
+        num_layers=SMALL["layers"],
+        num_heads=SMALL["heads"],
+        hidden_dim=SMALL["hidden"],
+        intermediate_dim=4 * SMALL["hidden"],
+        max_sequence_length=64,
+    ),
+    "keras_hub.GPT2Backbone": backbone(
+        "GPT2Backbone",
+        vocabulary_size=SMALL["vocabulary"],
+        num_layers=SMALL["layers"],
+        num_heads=SMALL["heads"],
+        hidden_dim=SMALL["hidden"],
+        intermediate_dim=4 * SMALL["hidden"],
+        max_sequence_length=64,
+    ),
+    "keras_hub.LlamaBackbone": backbone(
+        "LlamaBackbone",
+        vocabulary_size=SMALL["vocabulary"],
+        num_layers=SMALL["layers"],
+        num_query_heads=SMALL["heads"],
+        num_key_value_heads=2,
+        hidden_dim=SMALL["hidden"],
+        intermediate_dim=4 * SMALL["hidden"],
+    ),
+}
+
+
+def drawn(model: Any) -> None:
+    """Statistics, scales and offsets that are not those of a fresh network."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for key, tensor in model.state_dict().items():
+            if not tensor.is_floating_point() or tensor.ndim > 1:
+                continue
+            noise = torch.rand(tensor.shape, generator=generator)
+            tensor.copy_(0.5 + noise if "var" in key or bool((tensor == 1).all()) else tensor + 0.1 * (noise - 0.5))
+
+
+def from_torch(name: str) -> dict[str, Any]:
+    """One network of PyTorch, to Keras."""
+    import torch
+
+    import converter
+
+    torch.manual_seed(0)
+    model, args, kwargs = TORCH[name]()
+    model.eval()
+    drawn(model)
+    made = converter.convert(model, "keras", example_inputs=args or None, example_kwargs=kwargs or None)
+    wanted = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    found = sum(int(w.value.numel() if hasattr(w.value, "numel") else 0) for w in made.model.trainable_weights)
+    return {"made": made, "parameters": (wanted, found)}
+
+
+def from_keras(name: str) -> dict[str, Any]:
+    """One backbone of keras-hub, to PyTorch."""
+    import keras
+    import numpy as np
+
+    import converter
+
+    keras.utils.set_random_seed(0)
+    model = KERAS[name]()
+    made = converter.convert(model, "torch")
+    wanted = sum(int(np.prod(w.shape)) for w in model.trainable_weights)
+    found = sum(p.numel() for p in made.model.parameters() if p.requires_grad)
+    return {"made": made, "parameters": (wanted, found)}
+
+
+def main(names: list[str]) -> int:
+    """Run the networks one by one; 1 where one of them is not shown."""
+    failed = 0
+    for name in names or [*TORCH, *KERAS]:
+        started = time.perf_counter()
+        try:
+            row = from_torch(name) if name in TORCH else from_keras(name)
+        except Exception as error:
+            failed += 1
+            if "-v" in sys.argv:
+                traceback.print_exc()
+            print(f"{name:34} {type(error).__name__}: {error}"[:2500], flush=True)
+            continue
+        made = row["made"]
+        report = made.report.to_dict()
+        exact = [rung for rung in report["rungs"] if rung["precision"] == "float64"]
+        errors = [float(output["max_rel"] or 0) for rung in exact for output in rung["outputs"]]
+        shown = made.report.passed and made.report.proof and row["parameters"][0] == row["parameters"][1]
+        failed += not shown
+        print(
+            f"{name:34} {'shown' if shown else 'NOT SHOWN'} passed={made.report.passed} proof={made.report.proof} "
+            f"float64={max(errors, default=-1):.1e} parameters={row['parameters']} "
+            f"lines={len(made.source.splitlines())} "
+            f"{time.perf_counter() - started:.0f} s {report.get('warnings')}",
+            flush=True,
+        )
+    return int(failed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main([name for name in sys.argv[1:] if not name.startswith("-")]))
