@@ -47,6 +47,9 @@ from converter.ops.schema import Type as Type
 EXACT = "exact"
 """Key of a constant's meta under which its float64 numbers stand, where the graph holds them rounded."""
 
+LAST = "kconvert.last"
+"""Metadata of a node of a spatial op that reads and gives channels last."""
+
 REGISTRY: dict[tuple[str, str], type[Op]] = {}
 
 
@@ -130,6 +133,8 @@ class Op:
     """The op fixes where the channel axis is: (N, C, ...) as in ONNX and PyTorch."""
     refuses: ClassVar[Mapping[str, str]] = {}
     """Attributes and inputs of the operator that no field stands for, and what the op does not do because of it."""
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """Optional inputs of the operator that the op takes as values, by the schema's names: biases, states."""
     abstract: ClassVar[bool] = True
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
@@ -324,7 +329,7 @@ def of(node: ir.Node) -> Op:
             continue
         formal = schema.input_name(cls.__name__, index)
         if index not in places:
-            if formal in cls.refuses or formal == "":
+            if formal not in cls.reads:
                 raise LookupError(_asks(cls, formal, formal or f"{index + 1} inputs"))
         elif value.const_value is not None:
             array = value.meta.get(EXACT, value.const_value.numpy())
@@ -333,6 +338,8 @@ def of(node: ir.Node) -> Op:
             raise LookupError(f"{cls.__name__} takes a constant for {formal}, and here it is computed")
     if cls.complete is not Op.complete:
         shapes = [() if v is None or v.shape is None else _dims(schema.given(v).shape, False) for v in node.inputs]
+        if LAST in node.metadata_props and shapes and shapes[0]:
+            shapes[0] = (shapes[0][0], shapes[0][-1], *shapes[0][1:-1])
         found = cls.complete(found, shapes)
     return cls(**found)
 
