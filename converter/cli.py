@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from converter.cli_verify import verify
 from converter.errors import BadInput, ConvertError, NotEquivalent, Unsupported, UsageError
 from converter.streams import fill
 
@@ -27,7 +28,8 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 @click.command(
     context_settings=SETTINGS,
-    epilog="`kconvert support` prints what is supported; a model of that name is ./support.",
+    epilog="`kconvert verify A B` compares two models, `kconvert support` prints what is supported; models of these "
+    "names are ./verify and ./support.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--to", required=True, type=click.Choice(["torch", "keras", "onnx"]), help="The framework to convert to.")
@@ -47,10 +49,21 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--inputs", type=click.Path(path_type=Path), help="Arrays to verify with: an .npz or .npy.")
 @click.option(
-    "--input", "shapes", multiple=True, metavar="SHAPE[:DTYPE]", help="PyTorch code's example: 1,3,32,32:float32."
+    "--input",
+    "shapes",
+    multiple=True,
+    metavar="SHAPE[:DTYPE]",
+    help="PyTorch code's example: 1,3,32,32:float32; batch=2,3,H=32,W=32 for axes of any length.",
 )
 @click.option("--arch", metavar="PKG.MOD:CALLABLE", help="For a file with weights only: what returns the model.")
 @click.option("--arch-args", metavar="JSON", help="Keyword arguments for --arch.")
+@click.option(
+    "--custom",
+    multiple=True,
+    metavar="NAME=PKG.MOD:OBJ",
+    help="A Keras file's own class or function: Name=pkg.mod:Class or Name=FILE.py:Class; may be given several times.",
+)
+@click.option("--trust", is_flag=True, help="Run the code in a Keras file (Lambda), import the modules it names.")
 @click.option("--device", metavar="DEVICE", default="cpu", show_default=True, help="Verify there, too: cuda, cuda:N.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--no-verify", is_flag=True, help="Convert without the proof.")
@@ -106,7 +119,7 @@ def convert(model: Path, to: str, output: Path | None, reports: tuple[Path, ...]
             click.echo(f"kconvert: {error}", err=True)
     if failure is not None:
         raise failure
-    _show(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
+    show_report(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
     return int(report.to_dict()["exit_code"])
 
 
@@ -122,7 +135,7 @@ def support(kind: str | None) -> int:
     return 0
 
 
-COMMANDS = {"support": support}
+COMMANDS = {"support": support, "verify": verify}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -176,12 +189,15 @@ def _checked(
 ) -> dict[str, Any]:
     """What --arch-args and --input say, where all options are valid; UsageError else, and no report is due."""
     from converter import request
+    from converter.custom import of_options
     from converter.report_files import check_names
 
     if options["quiet"] and options["verbose"]:
         raise UsageError("-q and -v exclude each other.")
     arch_args = request.arch_args_of(options["arch_args"])
+    custom = of_options(options["custom"])
     shapes = [request.shape_of(text) for text in options["shapes"]]
+    dynamic = request.dynamic_of(options["shapes"])
     with suppress(BadInput, Unsupported):  # of the file, not of the options: the conversion says so, and the reports
         request.check(
             model,
@@ -190,8 +206,10 @@ def _checked(
             device=options["device"],
             inputs=options["inputs"],
             example_inputs=shapes or None,
+            custom=custom,
             arch=options["arch"],
             arch_args=arch_args,
+            trust=options["trust"],
             verify=not options["no_verify"],
             seed=options["seed"],
             output=output,
@@ -199,12 +217,12 @@ def _checked(
             keep_going=options["keep_going"],
         )
     check_names(reports, _files_read(model, options))
-    return {"arch_args": arch_args, "shapes": shapes}
+    return {"arch_args": arch_args, "shapes": shapes, "dynamic": dynamic, "custom": custom}
 
 
 def _place(model: Path, to: str, output: Path | None, options: dict[str, Any]) -> Output:
     """Where the files go, which is free, and which reports they are wanted with."""
-    _own_process(bool(options["arch"]))
+    own_process(bool(options["arch"] or options["custom"] or options["trust"]))
     if not model.exists():
         raise BadInput(f"{model}: no such file. Check the path.")
 
@@ -218,7 +236,7 @@ def _place(model: Path, to: str, output: Path | None, options: dict[str, Any]) -
     check_free(files_of(where, to), bool(options["force"]))
 
     def wanted(report: Report) -> bool:
-        _judged(report, bool(options["require_proof"]))
+        judged(report, bool(options["require_proof"]))
         return report.exit_code in (None, 0) or bool(options["keep_going"])
 
     return Output(where, bool(options["force"]), wanted)
@@ -236,11 +254,12 @@ def _convert(model: Path, to: str, place: Output, options: dict[str, Any], say: 
 
             given = read_arrays(options["inputs"])
         proving = Proving(given, options["device"], options["seed"], say, own=True)
-    examples = Examples(_examples(options["shapes"]))
-    run(Asked(model, to, options["layout"], examples, options["arch"], options["arch_args"]), proving, place)
+    examples = Examples(_examples(options["shapes"]), dynamic=options["dynamic"])
+    code = (options["arch"], options["arch_args"], options["custom"], options["trust"])
+    run(Asked(model, to, options["layout"], examples, *code), proving, place)
 
 
-def _judged(report: Report, require_proof: bool) -> None:
+def judged(report: Report, require_proof: bool) -> None:
     """Give the report the exit code that the verdict and --require-proof come to."""
     if report.passed is False:
         report.exit_code = NotEquivalent.exit_code
@@ -250,7 +269,7 @@ def _judged(report: Report, require_proof: bool) -> None:
         report.error = f"A proof was required, and {why}."
 
 
-def _own_process(arch: bool) -> None:
+def own_process(code: bool) -> None:
     """This process is ours: Keras runs on torch, which is imported anyway, threads do not spin, and nobody chats."""
     import warnings
 
@@ -259,7 +278,7 @@ def _own_process(arch: bool) -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.update(frameworks.calm())
-    if not arch:
+    if not code:
         frameworks.hide_others(os.environ["KERAS_BACKEND"])
     warnings.simplefilter("ignore")
 
@@ -267,8 +286,9 @@ def _own_process(arch: bool) -> None:
 def _files_read(model: Path, options: dict[str, Any]) -> list[Path]:
     """The user's own files that are read: never written over."""
     found = [model, *([options["inputs"]] if options["inputs"] else [])]
-    code = (options["arch"] or "").rpartition(":")[0]
-    return [*found, Path(code)] if code.endswith(".py") else found
+    specs = [options["arch"] or "", *(text.partition("=")[2] for text in options["custom"])]
+    code = [module for spec in specs if (module := spec.rpartition(":")[0]).endswith(".py")]
+    return [*found, *map(Path, code)]
 
 
 def _examples(shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any] | None:
@@ -285,7 +305,7 @@ def _examples(shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any] | None
     return made
 
 
-def _show(report: Report, written: list[Path], *, quiet: bool, verbose: bool) -> None:
+def show_report(report: Report, written: list[Path], *, quiet: bool, verbose: bool) -> None:
     """The screen; with `quiet` the verdict alone, and that only where it is not what was asked for."""
     from converter.rendering import screen
     from converter.streams import show

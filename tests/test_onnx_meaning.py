@@ -95,7 +95,7 @@ ROWS = [
         {"output_shape": [18, 17], "strides": [2, 2]},
         keras="leaves out",
     ),
-    Row("ConvTranspose", {0: drawn(2, 3, 9)}, {1: drawn(3, 4, 3)}, {"output_shape": [18], "strides": [2]}, keras="leaves out"),
+    Row("ConvTranspose", {0: drawn(2, 3, 9)}, {1: UP[..., 0]}, {"output_shape": [18], "strides": [2]}, keras="leaves"),
     Row(
         "ConvTranspose",
         {0: drawn(2, 3, 9)},

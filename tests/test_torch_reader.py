@@ -13,12 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import converter
 from converter.capture import from_torch, torch_walk
 from converter.capture.from_keras import KerasGraph, capture_layer
-from converter.errors import Unsupported
+from converter.errors import BadInput, Unsupported, UsageError
 from converter.graph import flatten, layout, padding
 from converter.graph.graph import Place, place_of
 from converter.graph.onnx_model import proto
+from converter.ops.indexing import Slice
+from converter.ops.linear import MatMul
+from converter.ops.shape import Transpose
+from converter.ops.torch_modules import TORCH_MODULES, Made, TorchLeaf, TorchModule
+from converter.rendering import screen
 from converter.write import to_torch, torch_load
 
 L = keras.layers
@@ -40,7 +46,7 @@ def test_a_program_is_written_into_a_graph_that_keras_began() -> None:
     dense = L.Dense(3)
     dense.build((None, 3, 8, 5))
     program = torch.export.export(Small().eval(), (torch.zeros(4, 3, 8, 3),), strict=False)
-    g = KerasGraph("model", share=False)
+    g = KerasGraph("model", False, capture_layer)
     x = g.input("x", ["N", 3, 8, 5], ir.DataType.FLOAT)
     with g.at(Place("dense", "Dense")):
         y = capture_layer(g, dense, (x,), {})
@@ -330,6 +336,45 @@ def test_such_graphs_run_in_onnxruntime(function: Any) -> None:
         np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
+class Pooled(nn.Module):
+    """An image of any size with a table of numbers, as long as there are images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(5, 4)
+
+    def forward(self, image: Tensor, numbers: Tensor, *, scale: Tensor) -> Tensor:
+        return torch.relu(self.conv(image)).mean((2, 3)) + self.fc(numbers) * scale
+
+
+@pytest.mark.parametrize("form", [dict, tuple])
+def test_axes_of_any_length_have_names(form: type) -> None:
+    named = {"image": {0: "batch", 2: "H", 3: "W"}, "numbers": {0: "batch"}, "scale": {0: "batch"}}
+    made = converter.convert(
+        Pooled(),
+        "onnx",
+        example_inputs=(torch.randn(1, 3, 8, 6), torch.randn(1, 5)),
+        example_kwargs={"scale": torch.randn(1, 4)},
+        dynamic=named if form is dict else tuple(named.values()),
+    )
+    assert made.report.passed, str(made.report)
+    want = {"image": ["batch", 3, "H", "W"], "numbers": ["batch", 5], "scale": ["batch", 4]}
+    assert made.report.to_dict()["dynamic"] == want
+    shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in made.onnx.graph.input}
+    assert shapes == want
+    assert "dynamic   image: batch, 3, H, W" in screen(made.report)
+
+
+def test_an_axis_that_cannot_have_any_length_is_told() -> None:
+    with pytest.raises(BadInput, match=r"L.*(constant|specialized|inferred)"):
+        from_torch.capture(Fn(lambda m, x: m.fc(x)), (torch.zeros(2, 4),), dynamic=({0: "batch", 1: "L"},))
+    with pytest.raises(UsageError, match="a name for an axis"):
+        from_torch.capture(Fn(lambda m, x: m.fc(x)), (torch.zeros(2, 4),), dynamic=({0: "a b"},))
+    given = (torch.zeros(2, 3, 8, 8), torch.zeros(2, 5))
+    with pytest.raises(UsageError, match="1 arguments more"):
+        from_torch.capture(Pooled(), given, {"scale": torch.zeros(2, 4)}, [{}] * 4)
+
+
 def test_what_needs_a_fixed_length_says_which_input_fixes_it() -> None:
     def apart(m: Fn, x: Tensor) -> Tensor:
         b, t, c = x.shape
@@ -337,3 +382,91 @@ def test_what_needs_a_fixed_length_says_which_input_fixes_it() -> None:
 
     with pytest.raises(Unsupported, match=r"several lengths that are known at run time only.*--input"):
         from_torch.capture(Fn(apart).eval(), (torch.zeros(3, 5, 4),), dynamic=(LENGTHS,))
+
+
+# Modules that are kept whole ---------------------------------------------------------------------------------------
+
+
+class Recurrent(nn.Module):
+    """Two results of an LSTM, one of them nested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.fc = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, (h, _) = self.rnn(x)
+        return self.fc(y), h
+
+
+def lstm_shapes(module: nn.LSTM, x: Tensor) -> Any:
+    state = Made((1, x.shape[0], module.hidden_size), x.dtype)
+    return Made((x.shape[0], x.shape[1], module.hidden_size), x.dtype), (state, state)
+
+
+def test_a_module_is_kept_whole_with_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row as it would be written for nn.LSTM, which torch.export alone fixes to one length."""
+    seen: list[Any] = []
+
+    def row(g: Any, leaf: TorchLeaf, x: ir.Value) -> Any:
+        seen.append((leaf.option("hidden_size"), sorted(leaf.weights), g.sizes(x)))
+        y = g.op(MatMul(), x, g.transposed(leaf.weights["weight_ih_l0"], (1, 0)))
+        y = g.op(Slice(starts=(0,), ends=(3,), axes=(2,), steps=(1,)), y)
+        last = g.op(Slice(starts=(0,), ends=(1,), axes=(1,), steps=(1,)), y)
+        return y, (g.op(Transpose(perm=(1, 0, 2)), last), None)
+
+    monkeypatch.setitem(TORCH_MODULES, "LSTM", TorchModule(row, lstm_shapes))
+    model = Recurrent().eval()
+    lengths = ({0: "batch", 1: "L"},)
+    captured = from_torch.capture(model, (torch.randn(2, 5, 4),), dynamic=lengths)
+    assert "forward" not in vars(model.rnn)
+    ((hidden, weights, sizes),) = seen
+    assert hidden == 3
+    assert weights == ["bias_hh_l0", "bias_ih_l0", "weight_hh_l0", "weight_ih_l0"]
+    assert not isinstance(sizes[1], int)
+    (x,) = captured.graph.graph.inputs
+    assert [str(d) if not isinstance(d, int) else d for d in x.shape] == ["batch", "L", 4]
+    text = proto(captured.graph).SerializeToString()
+    session = onnxruntime.InferenceSession(text, providers=["CPUExecutionProvider"])
+    given = torch.randn(3, 7, 4)
+    y, h = session.run(None, {"x": given.numpy()})
+    want = (given @ model.rnn.weight_ih_l0.T)[..., :3]
+    np.testing.assert_allclose(y, model.fc(want).detach().numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(h[0], want[:, 0].detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_was_patched_is_restored_when_the_trace_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(module: nn.LSTM, x: Tensor) -> Any:
+        raise ValueError("no shapes")
+
+    monkeypatch.setitem(TORCH_MODULES, "LSTM", TorchModule(lambda g, leaf, x: x, fails))
+    model = Recurrent().eval()
+    with pytest.raises(BadInput, match="no shapes"):
+        from_torch.capture(model, (torch.randn(2, 5, 4),))
+    assert "forward" not in vars(model.rnn)
+    assert model(torch.randn(2, 5, 4))[0].shape == (2, 5, 2)
+
+
+def test_a_region_of_a_program_is_one_module() -> None:
+    """An activation that torch writes out as three operations, in a live model and in a program that was exported."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Softsign()).eval()
+    program = torch.export.export(model, (torch.zeros(2, 4),), strict=False)
+    for given, examples in ((model, (torch.zeros(2, 4),)), (program, None)):
+        captured = from_torch.capture(given, examples)
+        assert [node.op_type for node in captured.graph.graph if node.op_type != "Transpose"][-1] == "Softsign"
+        assert len(list(captured.graph.graph)) <= 3
+
+
+def test_a_region_with_options_is_read_off_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    def options(calls: Any) -> Any:
+        return {"names": [name for name, _ in calls]}
+
+    def row(g: Any, leaf: TorchLeaf, x: ir.Value) -> ir.Value:
+        assert leaf.option("names")
+        assert sorted(leaf.weights) == ["bias", "weight"]
+        return x
+
+    monkeypatch.setitem(TORCH_MODULES, "GroupNorm", TorchModule(row, None, options))
+    model = nn.Sequential(nn.GroupNorm(2, 4), nn.ReLU()).eval()
+    captured = from_torch.capture(torch.export.export(model, (torch.zeros(2, 4, 3),), strict=False))
+    assert [node.op_type for node in captured.graph.graph] == ["Relu"]
