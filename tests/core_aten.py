@@ -238,7 +238,7 @@ REDUCED: dict[str, Callable[..., Any]] = {
 SOFT: dict[str, Callable[..., Any]] = {
     "softmax": lambda x, i, b, s: torch.softmax(x, 1),
     "softmax_last": lambda x, i, b, s: torch.softmax(x, -1),
-    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32),
+    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32) + 1.0,
     "softmax_number": lambda x, i, b, s: torch.softmax(x.amax(), 0),
     "log_softmax": lambda x, i, b, s: torch.log_softmax(x, 0),
     "special": lambda x, i, b, s: torch.special.log_softmax(x, 2),
