@@ -125,6 +125,8 @@ class Op:
     """Element by element: transposing the inputs transposes the output and changes nothing else."""
     spatial: ClassVar[bool] = False
     """The op fixes where the channel axis is: (N, C, ...) as in ONNX and PyTorch."""
+    kernels: ClassVar[tuple[int, ...]] = ()
+    """Inputs that are weights, which have no layout, also where they are computed."""
     abstract: ClassVar[bool] = True
 
     def __init_subclass__(cls, abstract: bool = False) -> None:

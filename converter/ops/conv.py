@@ -45,6 +45,7 @@ class Conv(Op):
     strides: tuple[int, ...]
 
     spatial = True
+    kernels = (1, 2)
 
     def pairs(self, sizes: Dims) -> tuple[tuple[int, int], ...] | None:
         """Padded elements per axis for the sizes; None where they depend on a size that is not known."""

@@ -42,6 +42,7 @@ class ConvTranspose(Op):
     strides: tuple[int, ...]
 
     spatial = True
+    kernels = (1, 2)
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Elements left out in front and behind, per axis."""

@@ -87,6 +87,7 @@ def merges(n: View) -> bool:
     """
     return len(n.shape(0)) == len(n.shape(1)) > 0 and all(n.array(i) is None for i in (0, 1))
 
+
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
     return g.op(Mul(), *numbers(g, x, alpha)) if isinstance(x, ir.Value) else x * alpha
 
