@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar
 
 import onnx_ir as ir
@@ -25,7 +26,7 @@ from converter.ops.base import (
     torch_operation,
 )
 from converter.ops.cast import Cast
-from converter.ops.records import Call, Layer, Method, Record
+from converter.ops.records import Call, Infix, Layer, Method, Record
 
 
 class _Reduce(Op, abstract=True):
@@ -64,6 +65,17 @@ class ReduceMean(_Reduce):
     """The mean over the axes."""
 
     method: ClassVar[str] = "mean"
+
+    def summary(self, n: View, x: Record) -> Record:
+        if n.value(0).dtype != ir.DataType.DOUBLE:
+            return super().summary(n, x)
+        # Keras's mean of float64 is one in float32, on the backends of torch and JAX.
+        total = ReduceSum(axes=self.axes, keepdims=self.keepdims)
+        lengths = [n.shape()[a] for a in self.axes]
+        count: Any = float(math.prod(d or 1 for d in lengths))
+        if None in lengths:
+            count = total.summary(n, Call("ops.ones_like", (x,)))
+        return Infix("/", total.summary(n, x), count)
 
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Average")
@@ -188,7 +200,8 @@ def pooled(op: _Reduce, n: View, kind: str) -> Record:
     """A reduction over the axes between batch and channels: Keras's global pooling."""
     rank = len(n.shape())
     axes = {a % rank for a in op.axes}
-    if axes != set(range(1, rank - 1)) or rank not in (3, 4, 5):
+    double = n.value(0).dtype == ir.DataType.DOUBLE and kind == "Average"
+    if axes != set(range(1, rank - 1)) or rank not in (3, 4, 5) or double:
         return op.summary(n, n.x())
     keep: dict[str, Any] = {"keepdims": True} if op.keepdims else {}
     return Layer(f"Global{kind}Pooling{rank - 2}D", keep, inputs=(n.x(),))
