@@ -17,7 +17,7 @@ from converter.files.outputs import Staged, room
 from converter.graph import flatten, padding
 from converter.graph import layout as layouts
 from converter.graph.duplicate import duplicate
-from converter.graph.graph import GraphBuilder
+from converter.graph.graph import GraphBuilder, dynamic_axes
 from converter.record import Record, Unfit
 from converter.report import Remark, Report
 from converter.request import check
@@ -43,8 +43,10 @@ def convert(
     example_inputs: Sequence[Any] | None = None,
     example_kwargs: Mapping[str, Any] | None = None,
     dynamic: Any = None,
+    custom: Mapping[str, Any] | None = None,
     arch: Any = None,
     arch_args: dict[str, Any] | None = None,
+    trust: bool = False,
     verify: bool = True,
     device: str = "cpu",
     seed: int = 0,
@@ -61,9 +63,14 @@ def convert(
             input; random ones else.
         example_inputs: tensors that an nn.Module is traced with, or a single one; the first axis is the batch.
         example_kwargs: the same for its keyword arguments; they become inputs in the order of the module's signature.
-        dynamic: torch.export's dynamic_shapes, in the place of a batch of any size.
+        dynamic: which axes have any length, in the place of the batch: {"x": {0: "batch", 2: "H"}} or, in the order of
+            the inputs, ({0: "batch", 2: "H"},); one name is one length everywhere, and torch.export's Dim will do.
+        custom: classes and functions for the names in a Keras file, {"pkg>Name": class or function}; also by their
+            import names, 'package.module:obj'.
         arch: for a file that holds weights only: a callable, or 'package.module:callable', that returns the model.
         arch_args: keyword arguments for `arch`.
+        trust: run the code that a Keras file holds (Lambda), and import the modules that it names. Nothing of that is
+            done without.
         verify: compare source, ONNX and target. An unequal target is no error: the report's `passed` is False.
         device: where the target is verified as well, "cpu" or "cuda".
         seed: of the random inputs.
@@ -83,15 +90,17 @@ def convert(
         example_inputs=example_inputs,
         example_kwargs=example_kwargs,
         dynamic=dynamic,
+        custom=custom,
         arch=arch,
         arch_args=arch_args,
+        trust=trust,
         verify=verify,
         seed=seed,
     )
     if hasattr(example_inputs, "shape"):
         example_inputs = (example_inputs,)
     return run(
-        Asked(model, to, layout, Examples(example_inputs, example_kwargs, dynamic), arch, arch_args),
+        Asked(model, to, layout, Examples(example_inputs, example_kwargs, dynamic), arch, arch_args, custom, trust),
         Proving(inputs, device, seed, progress) if verify else None,
     )
 
@@ -106,6 +115,8 @@ class Asked:
     examples: Examples = field(default_factory=Examples)
     arch: Any = None
     arch_args: dict[str, Any] | None = None
+    custom: Mapping[str, Any] | None = None
+    trust: bool = False
 
 
 @dataclass(frozen=True)
@@ -126,7 +137,7 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
         asked = replace(asked, to="onnx")  # what is written is what is judged
     from_file = isinstance(asked.model, (str, os.PathLike)) and sources.kind_of(asked.model) == "keras"
     if from_file and asked.arch is None:
-        told = [given.Told(*each) for each in rows.preview(asked.model).inputs]
+        told = [given.Told(*each) for each in rows.preview(asked.model, asked.custom, asked.trust).inputs]
         if told and proving is not None and proving.inputs is not None:
             given.match(told, proving.inputs)  # what does not fit is told before the frameworks are imported
     frameworks.before_torch()
@@ -140,10 +151,12 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
         if from_file and proving is not None:
             if proving.own:
                 frameworks.import_all()
-            worker = proof.start_worker(Path(asked.model), asked.arch, asked.arch_args, fork=proving.own)
+            worker = proof.start_worker(
+                Path(asked.model), asked.arch, asked.arch_args, custom=asked.custom, trust=asked.trust, fork=proving.own
+            )
         if worker is not None:
             stack.enter_context(worker)
-        source = sources.read(asked.model, asked.arch, asked.arch_args)
+        source = sources.read(asked.model, asked.arch, asked.arch_args, asked.custom, asked.trust)
         stack.enter_context(frameworks.room_for(source.layers))
         made = _made(source, asked)
         if output is not None:
@@ -228,6 +241,7 @@ def _converted(source: Source, asked: Asked) -> Conversion:
         else:
             made.make_model = lambda: made.onnx
     report.turns = [str(turn) for turn in made.turns]
+    report.dynamic = dynamic_axes(g.graph.inputs)
     report.transposes = sum(node.op_type == "Transpose" for node in g.graph)
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
     report.sign(source.path)
@@ -245,7 +259,7 @@ def _captured(source: Source, examples: Examples) -> Any:
     if source.kind == "keras":
         from converter.capture import from_keras
 
-        return from_keras.capture(source.model, share=source.path is not None)
+        return from_keras.capture(source.model, source.path is not None, examples.inputs)
     from converter.capture import from_torch
 
     return from_torch.capture(source.model, *examples)
@@ -271,12 +285,13 @@ def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source) -
 
 
 def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, layout: Layout) -> Sequence[Any]:
-    from converter.graph import channels_last
-    from converter.write import keras_load, to_keras
+    from converter.graph import channels_last, opened
+    from converter.write import keras_calls, keras_load, to_keras
 
     channels_last.turn(g)
     made.turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout, first=False)]
     flatten.absorb(g)
+    opened.open_ops(g, keras_calls.lacks)
     written = to_keras.write(g.graph, outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name)
     made.source = written.text
     made.depth = source.layers

@@ -47,10 +47,21 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 )
 @click.option("--inputs", type=click.Path(path_type=Path), help="Arrays to verify with: an .npz or .npy.")
 @click.option(
-    "--input", "shapes", multiple=True, metavar="SHAPE[:DTYPE]", help="PyTorch code's example: 1,3,32,32:float32."
+    "--input",
+    "shapes",
+    multiple=True,
+    metavar="SHAPE[:DTYPE]",
+    help="PyTorch code's example: 1,3,32,32:float32; batch=2,3,H=32,W=32 for axes of any length.",
 )
 @click.option("--arch", metavar="PKG.MOD:CALLABLE", help="For a file with weights only: what returns the model.")
 @click.option("--arch-args", metavar="JSON", help="Keyword arguments for --arch.")
+@click.option(
+    "--custom",
+    multiple=True,
+    metavar="NAME=PKG.MOD:OBJ",
+    help="A Keras file's own class or function: Name=pkg.mod:Class or Name=FILE.py:Class; may be given several times.",
+)
+@click.option("--trust", is_flag=True, help="Run the code in a Keras file (Lambda), import the modules it names.")
 @click.option("--device", metavar="DEVICE", default="cpu", show_default=True, help="Verify there, too: cuda, cuda:N.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random inputs.")
 @click.option("--no-verify", is_flag=True, help="Convert without the proof.")
@@ -176,12 +187,15 @@ def _checked(
 ) -> dict[str, Any]:
     """What --arch-args and --input say, where all options are valid; UsageError else, and no report is due."""
     from converter import request
+    from converter.custom import of_options
     from converter.report_files import check_names
 
     if options["quiet"] and options["verbose"]:
         raise UsageError("-q and -v exclude each other.")
     arch_args = request.arch_args_of(options["arch_args"])
+    custom = of_options(options["custom"])
     shapes = [request.shape_of(text) for text in options["shapes"]]
+    dynamic = request.dynamic_of(options["shapes"])
     with suppress(BadInput, Unsupported):  # of the file, not of the options: the conversion says so, and the reports
         request.check(
             model,
@@ -190,8 +204,10 @@ def _checked(
             device=options["device"],
             inputs=options["inputs"],
             example_inputs=shapes or None,
+            custom=custom,
             arch=options["arch"],
             arch_args=arch_args,
+            trust=options["trust"],
             verify=not options["no_verify"],
             seed=options["seed"],
             output=output,
@@ -199,12 +215,12 @@ def _checked(
             keep_going=options["keep_going"],
         )
     check_names(reports, _files_read(model, options))
-    return {"arch_args": arch_args, "shapes": shapes}
+    return {"arch_args": arch_args, "shapes": shapes, "dynamic": dynamic, "custom": custom}
 
 
 def _place(model: Path, to: str, output: Path | None, options: dict[str, Any]) -> Output:
     """Where the files go, which is free, and which reports they are wanted with."""
-    _own_process(bool(options["arch"]))
+    _own_process(bool(options["arch"] or options["custom"] or options["trust"]))
     if not model.exists():
         raise BadInput(f"{model}: no such file. Check the path.")
 
@@ -236,8 +252,9 @@ def _convert(model: Path, to: str, place: Output, options: dict[str, Any], say: 
 
             given = read_arrays(options["inputs"])
         proving = Proving(given, options["device"], options["seed"], say, own=True)
-    examples = Examples(_examples(options["shapes"]))
-    run(Asked(model, to, options["layout"], examples, options["arch"], options["arch_args"]), proving, place)
+    examples = Examples(_examples(options["shapes"]), dynamic=options["dynamic"])
+    code = (options["arch"], options["arch_args"], options["custom"], options["trust"])
+    run(Asked(model, to, options["layout"], examples, *code), proving, place)
 
 
 def _judged(report: Report, require_proof: bool) -> None:
@@ -250,7 +267,7 @@ def _judged(report: Report, require_proof: bool) -> None:
         report.error = f"A proof was required, and {why}."
 
 
-def _own_process(arch: bool) -> None:
+def _own_process(code: bool) -> None:
     """This process is ours: Keras runs on torch, which is imported anyway, threads do not spin, and nobody chats."""
     import warnings
 
@@ -259,7 +276,7 @@ def _own_process(arch: bool) -> None:
     os.environ.setdefault("KERAS_BACKEND", "torch")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.update(frameworks.calm())
-    if not arch:
+    if not code:
         frameworks.hide_others(os.environ["KERAS_BACKEND"])
     warnings.simplefilter("ignore")
 
@@ -267,8 +284,9 @@ def _own_process(arch: bool) -> None:
 def _files_read(model: Path, options: dict[str, Any]) -> list[Path]:
     """The user's own files that are read: never written over."""
     found = [model, *([options["inputs"]] if options["inputs"] else [])]
-    code = (options["arch"] or "").rpartition(":")[0]
-    return [*found, Path(code)] if code.endswith(".py") else found
+    specs = [options["arch"] or "", *(text.partition("=")[2] for text in options["custom"])]
+    code = [module for spec in specs if (module := spec.rpartition(":")[0]).endswith(".py")]
+    return [*found, *map(Path, code)]
 
 
 def _examples(shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any] | None:

@@ -7,7 +7,7 @@ import math
 import os
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -19,7 +19,7 @@ import onnx_ir as ir
 from converter import frameworks, given
 from converter.conversion import Conversion, Turn
 from converter.errors import BadInput, ConvertError, UsageError
-from converter.graph.graph import dims
+from converter.graph.graph import dims, symbols
 from converter.judge.inputs import InputSet, InputSpec, fitting_inputs, given_inputs
 from converter.judge.judge import judge
 from converter.judge.run_ort import ort_runner
@@ -60,7 +60,9 @@ def input_specs(inputs: Sequence[ir.Value]) -> list[InputSpec]:
         high = _vocabulary(value)
         low = None if high is None else 0.0
         dtype = str(value.dtype.numpy()) if value.dtype is not None else "float32"
-        specs.append(InputSpec(value.name or "x", dims(value), dtype, low, None if high is None else float(high)))
+        names = tuple(None if isinstance(d, int) else d for d in symbols(value))
+        limit = None if high is None else float(high)
+        specs.append(InputSpec(value.name or "x", dims(value), dtype, low, limit, names=names))
     return specs
 
 
@@ -108,7 +110,14 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target:
 
 
 def start_worker(
-    path: Path, arch: Any, arch_args: dict[str, Any] | None, backend: str | None = None, *, fork: bool = False
+    path: Path,
+    arch: Any,
+    arch_args: dict[str, Any] | None,
+    backend: str | None = None,
+    *,
+    custom: Mapping[str, Any] | None = None,
+    trust: bool = False,
+    fork: bool = False,
 ) -> Worker | None:
     """The reference process of a file; None where it could not be given what it needs.
 
@@ -120,7 +129,10 @@ def start_worker(
         json.dumps(arch_args)
     except TypeError:
         return None
+    if not all(isinstance(given, str) for given in (custom or {}).values()):
+        return None
     kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
+    kwargs |= {"custom": dict(custom), "trust": trust} if custom else {"trust": trust}
     chosen = backend or os.environ.get("KERAS_BACKEND") or "torch"
     env = {"KERAS_BACKEND": chosen, "CUDA_VISIBLE_DEVICES": ""}
     fork = fork and chosen == "torch" and frameworks.can_fork()
@@ -182,6 +194,7 @@ def prove(
         target=before.target,
         repairs=before.repairs,
         turns=before.turns,
+        dynamic=before.dynamic,
         transposes=_counted(made, shown, before.transposes) if made.to == "torch" else before.transposes,
         dropped=before.dropped,
         trainable=before.trainable,
@@ -273,7 +286,7 @@ def _asked_again(
             except Exception as error:  # noqa: BLE001  a model that Keras cannot save is still one that was converted
                 notes.append(f"not asked again with Keras on {name}: Keras cannot save the model ({error})")
                 return first
-        second_worker = start_worker(path, arch, source.arch_args, backend)
+        second_worker = start_worker(path, arch, source.arch_args, backend, custom=source.custom, trust=source.trust)
         if second_worker is None:
             return first
         with second_worker:

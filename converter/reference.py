@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from converter import custom as custom_objects
 from converter import frameworks
 from converter.sources import importable, keras_size, known_class
 
@@ -15,12 +16,21 @@ from converter.sources import importable, keras_size, known_class
 class FileReference:
     """A Keras file as the judge's worker holds it; float64 from a twin with every dtype policy replaced."""
 
-    def __init__(self, path: str, arch: str | None, arch_args: dict[str, Any] | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        arch: str | None,
+        arch_args: dict[str, Any] | None,
+        custom: dict[str, str] | None = None,
+        trust: bool = False,
+    ) -> None:
         from converter.files.keras_files import read_keras
         from converter.judge.run_keras import keras_runner
 
         made = importable(arch) if arch is not None else None
-        self.model = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args).model
+        objects = custom_objects.objects(custom)
+        asked = {"custom": objects, "arch": made, "arch_args": arch_args, "trust": trust}
+        self.model = read_keras(path, allowed=known_class, **asked).model
         self.runner = keras_runner(self.model)
         self._run64: Any = None
         self._twin: Any = None
@@ -58,8 +68,14 @@ class FileReference:
         }
 
 
-def open_file(path: str, arch: str | None = None, arch_args: dict[str, Any] | None = None) -> FileReference:
+def open_file(
+    path: str,
+    arch: str | None = None,
+    arch_args: dict[str, Any] | None = None,
+    custom: dict[str, str] | None = None,
+    trust: bool = False,
+) -> FileReference:
     """The worker's factory."""
-    if arch is None:
+    if arch is None and not custom and not trust:
         frameworks.hide_others(os.environ.get("KERAS_BACKEND", ""))
-    return FileReference(path, arch, arch_args)
+    return FileReference(path, arch, arch_args, custom, trust)

@@ -128,6 +128,7 @@ def _sections(report: Report, verbose: bool) -> list[Section]:
         Section("layer", [report.fault["text"]] if report.fault else [], whole=True),
         Section("weights", _weights(report)),
         Section("turned", report.turns),
+        Section("dynamic", _dynamic(report, verbose)),
         Section("run time", _run_time(report)),
         Section("policy", [report.policy] if report.policy else [], whole=True),
         Section("check", [*_checks(report), *grouped(report.warnings, names=verbose)]),
@@ -172,6 +173,15 @@ def _weights(report: Report) -> list[str]:
         return []
     wrong = list(report.weights["wrong"])
     return wrong or [f"{report.weights['compared']} bit by bit ({report.weights['elements']:,} numbers), all equal"]
+
+
+def _dynamic(report: Report, verbose: bool) -> list[str]:
+    """The inputs with axes of any length; of those that have the batch alone, with `verbose`."""
+    return [
+        f"{name}: {', '.join(map(str, shape))}"
+        for name, shape in report.dynamic.items()
+        if verbose or any(isinstance(length, str) for length in shape[1:])
+    ]
 
 
 def layer_lines(report: Report) -> list[str]:

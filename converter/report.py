@@ -85,6 +85,7 @@ class Report:
     how far; `policy` says what mixed precision became. `trainable` counts numbers, not tensors: {source, target, why};
     the target of ONNX has none. `layers` are the source's with their own and accumulated error where both have them,
     `fault` is the first that is off: layer, kind, target, off, cause, before, and all of it as text.
+    `dynamic` holds the shape of each input of the result that takes several lengths: a name for an axis of any length.
     `sha256` is that of the source file. `outcome` is 'equal', 'not equal', 'not verified', 'unsupported', 'bad input',
     'usage', 'cannot write' or 'internal error'; `exit_code` the command line's; `error` the message, if there was one.
     """
@@ -106,6 +107,7 @@ class Report:
     trainable: dict[str, Any] | None = None
     repairs: list[str] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)
+    dynamic: dict[str, list[int | str]] = field(default_factory=dict)
     transposes: int | None = None
     dropped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -134,6 +136,7 @@ class Report:
         target: str,
         repairs: Sequence[Any] = (),
         turns: Sequence[str] = (),
+        dynamic: Mapping[str, list[int | str]] | None = None,
         transposes: int | None = None,
         dropped: Sequence[Any] = (),
         trainable: dict[str, Any] | None = None,
@@ -151,6 +154,7 @@ class Report:
             target,
             repairs=list(repairs),
             turns=list(turns),
+            dynamic=dict(dynamic or {}),
             transposes=transposes,
             dropped=list(dropped),
             trainable=trainable,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import keyword
 import math
 import operator
 import os
@@ -14,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from converter import custom as custom_objects
 from converter import sources
 from converter.errors import UsageError
 from converter.files import record_members
@@ -47,8 +49,10 @@ def check(
     example_inputs: Any = None,
     example_kwargs: Any = None,
     dynamic: Any = None,
+    custom: Any = None,
     arch: Any = None,
     arch_args: Any = None,
+    trust: bool = False,
     verify: bool = True,
     seed: int = 0,
     output: str | os.PathLike[str] | None = None,
@@ -72,6 +76,7 @@ def check(
     if kind == to:
         raise UsageError(f"The model is {NAMES[to]} already; expected another target than {to!r}.")
     sources.check_arch(model, arch)
+    check_custom(model, kind, custom, trust)
     check_examples(model, kind, example_inputs, example_kwargs, dynamic)
 
 
@@ -199,6 +204,18 @@ def _sequence(inputs: Any) -> bool:
     return isinstance(inputs, Sequence) or hasattr(inputs, "shape")
 
 
+def check_custom(model: Any, kind: str, given: Any, trust: Any) -> None:
+    """Classes for names, and trust, are for what a Keras file names; a live model has its classes."""
+    custom_objects.check(given)
+    if trust not in (True, False):
+        raise UsageError(f"trust: expected True or False, received {trust!r}.")
+    names = {"--custom (custom)": given, "--trust (trust)": trust or None}
+    named = [name for name, value in names.items() if value is not None]
+    if named and (kind != "keras" or not isinstance(model, str | os.PathLike)):
+        what = "a live model, which has its classes" if kind == "keras" else f"a model of {NAMES.get(kind, kind)}"
+        raise UsageError(f"{named[0]} is for what a Keras file names, and this is {what}. Leave it out.")
+
+
 def check_arch(arch: Any, arch_args: Any) -> None:
     """The code of a model is a callable or the name of one, and its arguments go with it by name."""
     if arch is None:
@@ -239,9 +256,11 @@ def shape_of(text: str) -> tuple[tuple[int, ...], str]:
     """The lengths and the dtype that an --input names: '1,3,32,32:float32'; float32 where it names none."""
     lengths, _, dtype = text.partition(":")
     try:
-        shape = tuple(int(length) for length in lengths.split(","))
+        shape = tuple(int(axis.rpartition("=")[2]) for axis in lengths.split(","))
     except ValueError as error:
-        raise UsageError(f"--input: expected lengths like 1,3,32,32:float32, received {text!r}.") from error
+        raise UsageError(
+            f"--input: expected lengths like 1,3,32,32:float32 or batch=2,3,H=32,W=32, received {text!r}."
+        ) from error
     if min(shape) < 1:
         raise UsageError(f"--input: expected lengths of 1 or more, received {text!r}.")
     if (dtype or "float32") not in DTYPES:
@@ -249,3 +268,25 @@ def shape_of(text: str) -> tuple[tuple[int, ...], str]:
     if math.prod(shape) > MOST_ELEMENTS:
         raise UsageError(f"--input: {text!r} has {math.prod(shape):,} elements, more than {MOST_ELEMENTS:,}.")
     return shape, dtype or "float32"
+
+
+def dynamic_of(texts: Sequence[str]) -> list[dict[int, Any]] | None:
+    """The axes of any length in each --input: those with a name, `batch=2,L=16`; of one without names the first, `...`.
+
+    None where no input names an axis.
+    """
+    found: list[dict[int, Any]] = []
+    lengths: dict[str, str] = {}
+    for text in texts:
+        axes: dict[int, Any] = {}
+        for axis, said in enumerate(text.partition(":")[0].split(",")):
+            name, named, length = said.strip().rpartition("=")
+            if not named:
+                continue
+            if not re.fullmatch(r"[A-Za-z_]\w*", name) or keyword.iskeyword(name):
+                raise UsageError(f"--input: expected a name like batch or H before '=', received {said!r}.")
+            if lengths.setdefault(name, length) != length:
+                raise UsageError(f"--input: {name!r} is {lengths[name]} and {length}; one name is one length.")
+            axes[axis] = name
+        found.append(axes or {0: ...})
+    return found if lengths else None

@@ -43,6 +43,6 @@ def _given(value: Any) -> Any:
     return base.Given(value.shape, value.dtype) if isinstance(value, Known) else value
 
 
-def preview(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None) -> Preview:
+def preview(path: str | os.PathLike[str], custom: Mapping[str, Any] | None = None, trust: bool = False) -> Preview:
     """A Keras file as data; raises Unsupported with all that has no mapping, and BadInput for what cannot be read."""
-    return read(path, OpsRows(), custom)
+    return read(path, OpsRows(), custom, trust)

@@ -7,11 +7,12 @@ import importlib.util
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from converter import custom as custom_objects
 from converter import frameworks
 from converter.errors import UsageError
 from converter.files import record_members
@@ -42,6 +43,8 @@ class Source:
     compiled: dict[str, str] = field(default_factory=dict)
     arch: Any = None
     arch_args: dict[str, Any] | None = None
+    custom: Mapping[str, Any] | None = None
+    trust: bool = False
     record: Record | None = None
     """What a conversion that made this model left for the way back."""
 
@@ -129,11 +132,11 @@ def known_class(name: str) -> bool:
     return name in KERAS_LAYERS or name == "InputLayer"
 
 
-def importable(spec: str) -> Callable[..., Any]:
-    """The callable that 'package.module:name' or 'FILE.py:name' names; the user asked for its import."""
+def named(spec: str, option: str) -> Any:
+    """The object that 'package.module:name' or 'FILE.py:name' names in an option; the user asked for its import."""
     module, _, name = spec.rpartition(":")
     if not module or not name:
-        raise UsageError(f"--arch: expected package.module:callable or FILE.py:Class, received {spec!r}.")
+        raise UsageError(f"{option}: expected package.module:callable or FILE.py:Class, received {spec!r}.")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -141,7 +144,13 @@ def importable(spec: str) -> Callable[..., Any]:
         for part in name.split("."):
             found = getattr(found, part)
     except Exception as error:  # whatever the user's code raises when it is imported
-        raise UsageError(f"--arch {spec!r} cannot be imported: {_told(error)}.") from error
+        raise UsageError(f"{option} {spec!r} cannot be imported: {_told(error)}.") from error
+    return found
+
+
+def importable(spec: str) -> Callable[..., Any]:
+    """The callable that --arch names, which tells errors of its own as the user's."""
+    found = named(spec, "--arch")
     if not callable(found):
         raise UsageError(
             f"--arch {spec!r}: expected a callable that returns the model, received {type(found).__name__}."
@@ -168,6 +177,9 @@ def _from_file(path: Path) -> Any:
         raise FileNotFoundError(f"no file {path}")
     folder = str(path.absolute().parent)
     name = f"kconvert_arch_{path.stem}"
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", "") == str(path.absolute()):
+        return known
     spec = importlib.util.spec_from_file_location(name, path.absolute())
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is no Python file")
@@ -188,8 +200,14 @@ def name_of(path: Path) -> str:
     return path.stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
-    """Read a file, or take a live model as it is."""
+def read(
+    model: Any,
+    arch: Any,
+    arch_args: dict[str, Any] | None,
+    custom: Mapping[str, Any] | None = None,
+    trust: bool = False,
+) -> Source:
+    """Read a file, or take a live model as it is; `custom` and `trust` are for a Keras file's own classes and code."""
     check_arch(model, arch)
     kind = kind_of(model)
     if not isinstance(model, (str, os.PathLike)):
@@ -210,11 +228,13 @@ def read(model: Any, arch: Any, arch_args: dict[str, Any] | None) -> Source:
         return Source("torch", module, name_of(path), path, repairs, arch=arch, arch_args=arch_args, record=kept)
     from converter.files.keras_files import read_keras
 
-    file = read_keras(path, allowed=known_class, arch=made, arch_args=arch_args)
+    objects = custom_objects.objects(custom)
+    file = read_keras(path, allowed=known_class, custom=objects, arch=made, arch_args=arch_args, trust=trust)
     repairs = [Remark(r.where, r.text) for r in file.repairs]
     found = record_members.of_keras(path) if file.format == "keras" else None
     kept = Record(*found) if found is not None else None
-    return Source("keras", file.model, name_of(path), path, repairs, file.names, file.compiled, arch, arch_args, kept)
+    made_of = {"arch": arch, "arch_args": arch_args, "custom": custom, "trust": trust}
+    return Source("keras", file.model, name_of(path), path, repairs, file.names, file.compiled, record=kept, **made_of)
 
 
 def _compiled(model: Any) -> dict[str, str]:

@@ -14,7 +14,7 @@ import torch
 import converter
 from converter import request
 from converter.errors import UsageError
-from converter.request import check, shape_of
+from converter.request import check, dynamic_of, shape_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -148,7 +148,10 @@ def test_a_device_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
         assert request.no_cuda() == ""
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,", "0,3", "1,-1", "1,3:float31", "1,3:object", "1e3", "99999,99999"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "1,", "batch=,3", "batch=2=3,x", "0,3", "1,-1", "1,3:float31", "1,3:object", "1e3", "99999,99999"],
+)
 def test_shapes_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match="--input"):
         shape_of(text)
@@ -157,6 +160,15 @@ def test_shapes_that_are_none(text: str) -> None:
 def test_shapes() -> None:
     assert shape_of("1,3,32,32") == ((1, 3, 32, 32), "float32")
     assert shape_of("2,16:int64") == ((2, 16), "int64")
+    assert shape_of("batch=2,3,H=224,W=224") == ((2, 3, 224, 224), "float32")
+
+
+def test_names_of_axes() -> None:
+    assert dynamic_of(["1,3", "2,4:int64"]) is None
+    assert dynamic_of(["batch=2,3,H=32", "2,4"]) == [{0: "batch", 2: "H"}, {0: ...}]
+    for texts, words in ((["a b=2"], "a name"), (["class=2"], "a name"), (["L=2,L=3"], "one name is one length")):
+        with pytest.raises(UsageError, match=words):
+            dynamic_of(texts)
 
 
 @pytest.mark.parametrize(

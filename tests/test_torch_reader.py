@@ -13,12 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import converter
 from converter.capture import from_torch, torch_walk
 from converter.capture.from_keras import KerasGraph, capture_layer
-from converter.errors import Unsupported
+from converter.errors import BadInput, Unsupported, UsageError
 from converter.graph import flatten, layout, padding
 from converter.graph.graph import Place, place_of
 from converter.graph.onnx_model import proto
+from converter.rendering import screen
 from converter.write import to_torch, torch_load
 
 L = keras.layers
@@ -40,7 +42,7 @@ def test_a_program_is_written_into_a_graph_that_keras_began() -> None:
     dense = L.Dense(3)
     dense.build((None, 3, 8, 5))
     program = torch.export.export(Small().eval(), (torch.zeros(4, 3, 8, 3),), strict=False)
-    g = KerasGraph("model", share=False)
+    g = KerasGraph("model", False, capture_layer)
     x = g.input("x", ["N", 3, 8, 5], ir.DataType.FLOAT)
     with g.at(Place("dense", "Dense")):
         y = capture_layer(g, dense, (x,), {})
@@ -328,6 +330,45 @@ def test_such_graphs_run_in_onnxruntime(function: Any) -> None:
         x = torch.randn(shape)
         (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+class Pooled(nn.Module):
+    """An image of any size with a table of numbers, as long as there are images."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, padding=1), nn.Linear(5, 4)
+
+    def forward(self, image: Tensor, numbers: Tensor, *, scale: Tensor) -> Tensor:
+        return torch.relu(self.conv(image)).mean((2, 3)) + self.fc(numbers) * scale
+
+
+@pytest.mark.parametrize("form", [dict, tuple])
+def test_axes_of_any_length_have_names(form: type) -> None:
+    named = {"image": {0: "batch", 2: "H", 3: "W"}, "numbers": {0: "batch"}, "scale": {0: "batch"}}
+    made = converter.convert(
+        Pooled(),
+        "onnx",
+        example_inputs=(torch.randn(1, 3, 8, 6), torch.randn(1, 5)),
+        example_kwargs={"scale": torch.randn(1, 4)},
+        dynamic=named if form is dict else tuple(named.values()),
+    )
+    assert made.report.passed, str(made.report)
+    want = {"image": ["batch", 3, "H", "W"], "numbers": ["batch", 5], "scale": ["batch", 4]}
+    assert made.report.to_dict()["dynamic"] == want
+    shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in made.onnx.graph.input}
+    assert shapes == want
+    assert "dynamic   image: batch, 3, H, W" in screen(made.report)
+
+
+def test_an_axis_that_cannot_have_any_length_is_told() -> None:
+    with pytest.raises(BadInput, match=r"L.*(constant|specialized|inferred)"):
+        from_torch.capture(Fn(lambda m, x: m.fc(x)), (torch.zeros(2, 4),), dynamic=({0: "batch", 1: "L"},))
+    with pytest.raises(UsageError, match="a name for an axis"):
+        from_torch.capture(Fn(lambda m, x: m.fc(x)), (torch.zeros(2, 4),), dynamic=({0: "a b"},))
+    given = (torch.zeros(2, 3, 8, 8), torch.zeros(2, 5))
+    with pytest.raises(UsageError, match="1 arguments more"):
+        from_torch.capture(Pooled(), given, {"scale": torch.zeros(2, 4)}, [{}] * 4)
 
 
 def test_what_needs_a_fixed_length_says_which_input_fixes_it() -> None:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests import torch_rows_lengths, torch_rows_moves, torch_rows_numbers
+from tests import torch_rows_layers, torch_rows_lengths, torch_rows_moves, torch_rows_numbers
 
 aten = torch.ops.aten
 Function = Callable[["Fn", Tensor], Tensor]
@@ -60,6 +60,7 @@ def plain(*names: str) -> dict[str, tuple[Function, tuple[int, ...]]]:
 
 
 ROWS: dict[str, tuple[Function, tuple[int, ...]]] = {
+    **torch_rows_layers.ROWS,
     **torch_rows_lengths.ROWS,
     **torch_rows_moves.ROWS,
     **torch_rows_numbers.ROWS,

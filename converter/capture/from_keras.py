@@ -2,150 +2,40 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import onnx_ir as ir
 
 from converter import advice
-from converter.capture import keras_dtypes, keras_nodes
+from converter.capture import keras_dtypes, keras_nodes, keras_open, keras_open_model
 from converter.capture.captured import Captured
+from converter.capture.keras_graph import KerasGraph
 from converter.capture.keras_masks import Masks
 from converter.errors import Item, Unsupported, UsageError
-from converter.graph.graph import GraphBuilder, Place, dims
-from converter.ops import base
-from converter.ops.base import KERAS_ACTIVATIONS, KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Perm, Refusal
-from converter.ops.shape import Transpose
+from converter.graph.graph import Place, dims
+from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Refusal
 
 
-def to_numpy(variable: Any) -> np.ndarray:
-    """The numbers of a Keras variable or tensor; on the torch backend a view, for Keras's own way there copies."""
-    import keras
+def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = None) -> Captured:
+    """Capture a built model; with `share` the graph's weights are the model's own memory.
 
-    value = getattr(variable, "value", variable)
-    if keras.backend.backend() == "torch" and hasattr(value, "detach"):
-        plain = value.detach().cpu()
-        if str(plain.dtype) == "torch.bfloat16":
-            import ml_dtypes
-
-            half: np.ndarray = plain.float().numpy().astype(ml_dtypes.bfloat16)
-            return half
-        seen: np.ndarray = plain.numpy()
-        return seen
-    made: np.ndarray = np.asarray(keras.ops.convert_to_numpy(variable))
-    return made
-
-
-class KerasGraph(GraphBuilder):
-    """The builder that the capture functions of ops/ write with."""
-
-    def __init__(self, name: str, share: bool) -> None:
-        super().__init__(name)
-        self.to_numpy = to_numpy if share else lambda variable: np.array(to_numpy(variable))
-        self.layer: Any = None
-        self._owners: dict[int, Any] = {}
-        self.notes: list[Any] = []
-
-    @contextlib.contextmanager
-    def reading(self, layer: Any) -> Iterator[None]:
-        """What is written inside belongs to this layer."""
-        before, self.layer = self.layer, layer
-        try:
-            yield
-        finally:
-            self.layer = before
-
-    def note(self, text: str) -> None:
-        """Tell the user something about the layer at hand."""
-        self.notes.append((self.place.path, text))
-
-    def setting(self, name: str) -> Any:
-        """One of Keras's global settings, such as image_data_format, for the few layers that read them when called."""
-        import keras
-
-        return getattr(keras.config, name)()
-
-    def wrapped(self, layer: Any, *inputs: ir.Value) -> Any:
-        """Write the layer inside a wrapper."""
-        return self._inner(layer, inputs)
-
-    def _inner(self, layer: Any, inputs: tuple[ir.Value, ...], role: str = "") -> Any:
-        """A layer inside another one; a refusal names it."""
-        try:
-            return capture_layer(self, layer, inputs, {}, role)
-        except Refusal as refusal:
-            refusal.inside = f"{type(layer).__name__}/{refusal.inside}".rstrip("/")
-            raise
-
-    def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value:
-        """The initializer of a Keras variable of the layer at hand, transposed by `axes`.
-
-        Refusal where another layer has the same variable: its module would have a copy, and train it apart.
-        """
-        owner = self._owners.setdefault(id(variable), self.layer)
-        if owner is not self.layer:
-            raise Refusal(
-                f"it shares its {variable.name} with {owner.name!r}; in PyTorch each would have its own and train it.",
-                "Call one layer twice.",
-            )
-        return self.weight(
-            variable, axes, path=f"{self.place.path}/{variable.name}", trainable=bool(variable.trainable)
-        )
-
-    def array(self, variable: Any) -> np.ndarray:
-        """The numbers of a Keras variable or tensor."""
-        return np.asarray(self.to_numpy(variable))
-
-    def activate(self, activation: Any, x: ir.Value, own: bool = False) -> ir.Value:
-        """Write an activation argument: a function of keras.activations, or a layer; `own`: it is the layer itself."""
-        import keras
-
-        if activation is None:
-            return x
-        if isinstance(activation, keras.Layer):
-            made: ir.Value = self._inner(activation, (x,), "" if own else "activation")
-            return made
-        name = getattr(activation, "__name__", str(activation))
-        if activation is keras.activations.linear:
-            return x
-        written = KERAS_ACTIVATIONS.get(name)
-        builtin = str(getattr(activation, "__module__", "")).split(".")[0] in ("keras", "converter")
-        if written is None or not builtin:
-            raise Refusal(f"the activation {name!r} has no mapping.", advice.of(name))
-        with self.role("" if own else "activation"):
-            result: ir.Value = written(self, x)
-        return result
-
-    def first(self, layer: Any, x: ir.Value) -> ir.Value:
-        """The input of a spatial layer with the channel axis second, whatever the layer's data_format."""
-        rank = len(self.shape(x))
-        if rank < 3 or getattr(layer, "data_format", "channels_last") == "channels_first":
-            return x
-        return self.op(Transpose(perm=base.channels_first(rank)), x, role="spatial")
-
-    def last(self, layer: Any, y: ir.Value) -> ir.Value:
-        """The output of a spatial layer back in the layer's own data_format."""
-        rank = len(self.shape(y))
-        if rank < 3 or getattr(layer, "data_format", "channels_last") == "channels_first":
-            return y
-        return self.op(Transpose(perm=base.channels_last(rank)), y, role="spatial")
-
-
-def capture(model: Any, share: bool = False) -> Captured:
-    """Capture a built Functional or Sequential model; with `share` the graph's weights are the model's own memory.
-
-    Raises Unsupported with every layer, option and mask that has no mapping, UsageError for an unbuilt model.
+    A Functional or Sequential model is walked, any other one is opened as a whole, with `examples` where its build does
+    not tell what it takes. Raises Unsupported with every layer, option and mask that has no mapping, UsageError for an
+    unbuilt model.
     """
     graph = keras_nodes.functional(model)
-    if graph is None:
+    if graph is None and type(model).__module__.split(".")[0] == "keras":
         raise UsageError(
             f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built "
             "Functional or Sequential model; call it once on an input, or give its input shape."
         )
-    g = KerasGraph(model.name, share)
+    with KerasGraph(model.name, share, capture_layer) as g:
+        return _walked(g, graph) if graph is not None else keras_open_model.capture(g, model, examples)
+
+
+def _walked(g: KerasGraph, graph: Any) -> Captured:
     walk = _Walk(g)
     inputs = keras_nodes.flat(graph._inputs)
     for tensor, name in zip(inputs, keras_nodes.input_names(graph), strict=True):
@@ -240,6 +130,9 @@ class _Walk:
                     result = capture_layer(self.g, operation, args, kwargs, masks=self.masks.beside(step))
                 else:
                     result = self._operation(operation, cls, step, args, kwargs)
+        except Unsupported as error:  # what an opened layer does without a row
+            self.items += [item for item in error.items if item not in self.items]
+            result = [self._unknown(t) for t in step.outputs]
         except Refusal as refusal:
             where, what = f"{path}/{refusal.inside}".rstrip("/"), refusal.inside.rsplit("/", 1)[-1] or cls
             if not any((item.where, item.why) == (where, refusal.why) for item in self.items):
@@ -284,10 +177,17 @@ def capture_layer(
     role: str = "",
     masks: Sequence[ir.Value | None] = (),
 ) -> Any:
-    """Write one layer by the row of its class; Refusal where there is none.
+    """Write one layer by the row of its class, or opened where it is of the user's own; Refusal where neither goes.
 
     `masks`: what lies beside the tensors of the first argument, for a row that takes `masks`.
     """
+    if keras_open.opens(layer):
+        if kwargs.get("training") is True:
+            raise Refusal(advice.TRAINING, advice.NO_TRAINING)
+        g.roads[g.place.path] = "opened"
+        with g.reading(layer):
+            made, _ = keras_open.write(g, layer, args, kwargs)
+        return made if len(made) != 1 else made[0]
     row = _row(KERAS_LAYERS, layer)
     if kwargs.get("training") is True and not _augments(layer):
         raise Refusal(advice.TRAINING, advice.NO_TRAINING)

@@ -27,18 +27,21 @@ def capture(
 ) -> Captured:
     """Capture an nn.Module, exported with its example inputs, or an ExportedProgram.
 
-    The first axis of every example is the batch; `dynamic` replaces that by torch.export's dynamic_shapes.
+    The first axis of every example is the batch; `dynamic` replaces that, as torch_export.export takes it.
     Raises Unsupported with every call that has no mapping, UsageError without example inputs.
     """
     notes: list[Any] = []
-    program = model if not _is_module(model) else _exported(model, example_inputs, example_kwargs, dynamic, notes)
+    program: Any = model
+    names: torch_export.Names = []
+    if _is_module(model):
+        program, names = _exported(model, example_inputs, example_kwargs, dynamic, notes)
     returned, structure = torch_nodes.outputs(program)
     if not returned:
         raise Unsupported([Item("forward", "output", "the model returns no tensor.")])
     g = GraphBuilder("model")
     g.to_numpy = to_numpy
     g.notes = notes
-    given = [_input(g, node) for node in torch_nodes.inputs(program)]
+    given = _inputs(g, torch_nodes.inputs(program), names)
     for node, value in zip(returned, torch_walk.write(g, program, given, Place("", "")), strict=True):
         if value.const_value is not None:
             raise Unsupported([Item(node.name, "output", "the model returns a weight, which no input reaches.")])
@@ -47,14 +50,25 @@ def capture(
     return Captured(g, structure, torch_nodes.inputs(program), notes, torch_nodes.packer(program))
 
 
-def _input(g: GraphBuilder, node: Any) -> ir.Value:
-    """The graph's input for a placeholder; lengths that are known at run time only have names."""
-    shape = torch_nodes.shape_of(node) or ()
-    lengths = [d if isinstance(d, int) else (f"{node.name}_{i}" if i else "N") for i, d in enumerate(shape)]
-    if shape and isinstance(shape[0], int):
-        why = f"the program has the fixed batch size {shape[0]}, and was compared with no other"
-        g.notes.append((node.name, why))
-    return g.input(node.name, lengths, kind(torch_nodes.dtype_of(node)))
+def _inputs(g: GraphBuilder, nodes: Sequence[Any], names: torch_export.Names) -> list[ir.Value]:
+    """The graph's inputs for the placeholders. Lengths that are known at run time only have names: what torch says of
+    the lengths counts, not what was asked for."""
+    shapes = [torch_nodes.shape_of(node) or () for node in nodes]
+    known: dict[str, str] = {}
+    for shape, named in zip(shapes, names, strict=False):
+        known |= {str(shape[axis]): name for axis, name in named.items() if str(shape[axis]) not in known}
+    made = []
+    for node, shape in zip(nodes, shapes, strict=True):
+        for axis, length in enumerate(shape):
+            if not isinstance(length, int):
+                batch = axis == 0 and "N" not in known.values()
+                known.setdefault(str(length), "N" if batch else f"{node.name}_{axis}")
+        if shape and isinstance(shape[0], int):
+            why = f"the program has the fixed batch size {shape[0]}, and was compared with no other"
+            g.notes.append((node.name, why))
+        lengths = [d if isinstance(d, int) else known[str(d)] for d in shape]
+        made.append(g.input(node.name, lengths, kind(torch_nodes.dtype_of(node))))
+    return made
 
 
 def _is_module(model: Any) -> bool:
@@ -65,7 +79,7 @@ def _is_module(model: Any) -> bool:
 
 def _exported(
     model: Any, args: Sequence[Any] | None, kwargs: Mapping[str, Any] | None, dynamic: Any, notes: list[Any]
-) -> Any:
+) -> tuple[Any, torch_export.Names]:
     if args is None and not kwargs:
         raise UsageError(
             "A live nn.Module is traced, and for that it needs example inputs: "
@@ -84,6 +98,9 @@ def _exported(
         pass  # a forward that Python cannot read the parameters of: export knows better
     try:
         return torch_export.export(model, args or (), kwargs, dynamic, notes)
+    except UsageError:
+        raise
     except Exception as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise BadInput(f"torch.export cannot trace the model with these example inputs: {first}") from error
+        first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+        told = " ".join([first, *(line.strip() for line in rest if line.strip().startswith("- "))][:4])
+        raise BadInput(f"torch.export cannot trace the model with these example inputs: {told}") from error

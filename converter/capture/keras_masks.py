@@ -8,7 +8,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.capture import keras_nodes
+from converter.capture import keras_nodes, keras_open
 from converter.graph.graph import GraphBuilder, Place
 from converter.ops.base import KERAS_LAYERS, KERAS_MASKS, Refusal, takes
 
@@ -64,21 +64,22 @@ class Masks:
         import keras
 
         layer, cls = step.operation, type(step.operation).__name__
-        if cls not in KERAS_LAYERS:
+        opened = keras_open.opens(layer)
+        if cls not in KERAS_LAYERS and not opened:
             return {}
         found: dict[str, Any] = {}
         for name, tensors in _open(step).items():
             masks = keras.tree.map_structure(self.of, tensors)
             if all(mask is None for mask in keras_nodes.flat(masks)):
                 continue
-            if not takes(cls, name):
+            if not opened and not takes(cls, name):
                 raise Refusal(f"a mask reaches it as {name}=, and {layer.name!r} is converted without.")
             found[name] = masks
         return found
 
     def beside(self, step: keras_nodes.Step) -> list[Mask]:
         """The masks of the first argument's tensors, for a row that takes `masks`."""
-        if not takes(type(step.operation).__name__, "masks"):
+        if keras_open.opens(step.operation) or not takes(type(step.operation).__name__, "masks"):
             return []
         return [self.of(tensor) for tensor in keras_nodes.flat(_first(step))]
 
@@ -97,13 +98,16 @@ class Masks:
         def before() -> list[Mask]:
             return given if given is not None else [mask() if mask is not None else None for mask in beside]
 
-        rule = KERAS_MASKS.get(type(layer).__name__)
+        opened = keras_open.opens(layer)
+        rule = None if opened else KERAS_MASKS.get(type(layer).__name__)
         plain = type(layer).compute_mask is keras.Layer.compute_mask
         for i, tensor in enumerate(step.outputs):
             if rule is not None:
                 self.put(tensor, self._ruled(rule, layer, place, [values(t) for t in tensors], before))
             elif plain:
                 self.put(tensor, lambda i=i: (before()[i : i + 1] or [None])[0])  # type: ignore[misc]
+            elif opened:
+                self.put(tensor, lambda i=i: self._opened(step, place, values, before(), i))  # type: ignore[misc]
             else:
                 self.put(tensor, lambda: self._unknown(layer, before()))
 
@@ -116,6 +120,20 @@ class Masks:
                 return rule(self.g, layer, inputs, given)
 
         return mask
+
+    def _opened(
+        self, step: keras_nodes.Step, place: Place, values: Callable[[Any], Any], before: list[Mask], index: int
+    ) -> Mask:
+        """What the compute_mask of the user's own class makes, opened like its call."""
+        import keras
+
+        inputs = keras.tree.map_structure(values, _first(step))
+        mask: Any = before if isinstance(inputs, (list, tuple)) else (before or [None])[0]
+        with self.g.at(place), self.g.role("mask"):
+            made, structure = keras_open.write(self.g, step.operation.compute_mask, (inputs, mask), {}, scoped=False)
+        several = isinstance(structure, (list, tuple))
+        picked = structure[index] if several and index < len(structure) else structure
+        return made[picked.index] if picked is not None else None
 
     def _unknown(self, layer: Any, before: list[Mask]) -> Mask:
         if all(mask is None for mask in before):

@@ -23,9 +23,12 @@ class Step:
 
 
 def functional(model: Any) -> Any:
-    """The functional graph of a Functional or Sequential model; None for a subclassed or unbuilt one."""
+    """A Functional or Sequential model's graph; None for an unbuilt model, or one with a call of its own."""
     import keras
 
+    call = next((cls for cls in type(model).__mro__ if "call" in vars(cls)), object)
+    if call.__module__.split(".")[0] != "keras":
+        return None  # what its own call does is no graph of Keras's, whatever it was made of
     if isinstance(model, keras.Sequential):
         model = getattr(model, "_functional", None)
     return model if getattr(model, "_nodes_by_depth", None) else None

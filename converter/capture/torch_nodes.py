@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from converter.graph.graph import Place
+
 
 @dataclass(frozen=True)
 class Where:
@@ -21,6 +23,8 @@ class Where:
     call: int
     scope: str = ""
     """The calls of the modules around it, 'encoder#0/layers.1#0/', as Place has it."""
+    place: Place | None = None
+    """All that is known of it, where another walk has found the place."""
 
     @property
     def builtin(self) -> bool:

@@ -74,6 +74,8 @@ class _Reading:
 
     def at(self, at: Where) -> Place:
         """The place of a module's nodes in the graph."""
+        if at.place is not None:
+            return at.place
         kept = "FrozenBatchNorm" in at.cls
         return replace(
             self.place,
@@ -86,6 +88,8 @@ class _Reading:
 
     def path(self, at: Where) -> str:
         """A module's path, behind that of the layer that is opened."""
+        if at.place is not None:
+            return at.place.path
         return f"{self.place.path}/{at.path}" if self.place.path and at.path else at.path or self.place.path
 
 
@@ -110,6 +114,8 @@ class _Walk:
         """Write every call; what cannot be written is kept in `items`."""
         wholes = _wholes(self.graph)
         for node in torch_nodes.calls(self.graph):
+            if torch_nodes.picks(node) and not node.users:
+                continue  # a result that nobody reads
             if node.name in wholes:
                 if wholes[node.name] is not None:
                     self._call(node, *wholes[node.name])
@@ -176,13 +182,13 @@ class _Walk:
             return row(self.torch, *[self._value(v) for _, v in torch_nodes.arguments(node)])
         within = torch_parts.inlined(node)
         if within is not None:
-            return self._inside(within, None)
+            return self._inside(within, None, "")
         found = torch_parts.parts(node, in_place)
         if found is None:
             raise Refusal("there is no mapping for this operation.", advice.of_torch(name))
-        return self._inside(found, at)
+        return self._inside(found, at, advice.TORCH.get(name, ""))
 
-    def _inside(self, found: tuple[Any, list[Any]], at: Where | None) -> Any:
+    def _inside(self, found: tuple[Any, list[Any]], at: Where | None, todo: str) -> Any:
         """Write the graph of an operation's parts (at the operation's place), or one that stands under a setting."""
         graph, sources = found
         walk = _Walk(self.reading, graph, {}, at)
@@ -193,7 +199,7 @@ class _Walk:
         walk.run()
         if at is not None and walk.items:
             parts = ", ".join(dict.fromkeys(item.what for item in walk.items))
-            raise Refusal(f"there is no mapping for this operation, nor for {parts}, of which it is made.", "")
+            raise Refusal(f"there is no mapping for this operation, nor for {parts}, of which it is made.", todo)
         (returned,) = next(n for n in graph.nodes if n.op == "output").args
         if isinstance(returned, (tuple, list)):
             return tuple(None if r is None else walk._value(r) for r in returned)

@@ -19,13 +19,15 @@ from converter.errors import BadInput, ConvertError
 from converter.files import keras_dialects
 
 
-def build_model(config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[Any], None], label: str) -> Any:
+def build_model(
+    config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[Any], None], label: str, trust: bool
+) -> Any:
     """The model, its weights not yet those of the file; `check` sees it before any weight exists."""
     outcome: dict[str, Any] = {}
 
     def work() -> None:
         try:
-            outcome["model"] = _build(config, custom, check, label)
+            outcome["model"] = _build(config, custom, check, label, trust)
         except BaseException as error:  # noqa: BLE001 - handed to the caller's thread below
             outcome["error"] = error
 
@@ -39,7 +41,9 @@ def build_model(config: dict[str, Any], custom: Mapping[str, Any], check: Callab
     return outcome["model"]
 
 
-def _build(config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[Any], None], label: str) -> Any:
+def _build(
+    config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[Any], None], label: str, trust: bool
+) -> Any:
     import keras
 
     keras_dialects.register()
@@ -48,7 +52,7 @@ def _build(config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[A
         warnings.simplefilter("ignore", UserWarning)  # on names of inputs, which are as the file has them
         try:
             with keras.StatelessScope(initialize_variables=False), frameworks.room_for(_layers(config)):
-                model = keras.saving.deserialize_keras_object(config, custom_objects=objects, safe_mode=True)
+                model = keras.saving.deserialize_keras_object(config, custom_objects=objects, safe_mode=not trust)
         except ConvertError:
             raise
         except Exception as error:

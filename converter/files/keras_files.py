@@ -51,10 +51,11 @@ class Request:
 
     path: Path
     allowed: Callable[[str], bool]
-    custom: Mapping[str, Any]
+    custom: dict[str, Any]
     arch: Callable[..., Any] | None
     arch_args: Mapping[str, Any]
     dtype: str | None
+    trust: bool = False
 
     @property
     def label(self) -> str:
@@ -73,13 +74,12 @@ def read_keras(
 ) -> KerasFile:
     """Read a Keras file; `allowed` tells which layer classes have a mapping, `dtype` rebuilds the model in another one.
 
-    Raises BadInput for what cannot be read and Unsupported with everything that has no mapping. `trust` changes
-    nothing here: code in a Keras file is never run.
+    Raises BadInput for what cannot be read and Unsupported with everything that has no mapping. Code in a file is run,
+    and what it names imported, with `trust` alone; `custom` are the user's own classes and functions by name.
     """
-    del trust
     if dtype is not None and dtype not in DTYPES:
         raise UsageError(f"dtype: expected one of {', '.join(sorted(DTYPES))}, received {dtype!r}.")
-    request = Request(Path(path), allowed, dict(custom or {}), arch, dict(arch_args or {}), dtype)
+    request = Request(Path(path), allowed, dict(custom or {}), arch, dict(arch_args or {}), dtype, trust)
     kind = container_of(request.path)
     try:
         return _read_zip(request) if kind == "zip" else _read_h5(request)
@@ -207,7 +207,7 @@ def _build(request: Request, config: Json, reading: Reading, stored: list[hdf5.S
         if keras3:
             h5_weights.check_shapes(model, stored, label, strict=not request.custom)
         return model
-    vetting = KerasVetting(reading, ByName(request.allowed), request.custom)
+    vetting = KerasVetting(reading, ByName(request.allowed), request.custom, request.trust)
     numbers = sum(item.size for item in stored)
     tree = ConfigTree(reading, vetting, request.dtype, numbers)
     repaired = tree.model(config)
@@ -217,7 +217,7 @@ def _build(request: Request, config: Json, reading: Reading, stored: list[hdf5.S
         if keras3:
             h5_weights.check_shapes(model, stored, label, strict=not request.custom)
 
-    return build_model(repaired, request.custom, check, label)
+    return build_model(repaired, request.custom, check, label, request.trust)
 
 
 def _from_arch(request: Request) -> Any:

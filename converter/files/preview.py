@@ -38,7 +38,9 @@ class Preview:
     repairs: list[Repair] = field(default_factory=list)
 
 
-def preview(path: str | os.PathLike[str], rows: Rows, custom: Mapping[str, Any] | None = None) -> Preview:
+def preview(
+    path: str | os.PathLike[str], rows: Rows, custom: Mapping[str, Any] | None = None, trust: bool = False
+) -> Preview:
     """Read the configuration, repair it and vet it.
 
     Raises BadInput for what cannot be read, and Unsupported with every class, function, dtype, mask and option without
@@ -53,7 +55,7 @@ def preview(path: str | os.PathLike[str], rows: Rows, custom: Mapping[str, Any] 
         config, version, backend = found
         number = keras_files.major_of(version, 3 if kind == "zip" else keras_files.guess_major(config))
         reading = Reading(number, version, backend)
-        model = ConfigTree(reading, Vetting(reading, rows, dict(custom or {})), None, None).model(config)
+        model = ConfigTree(reading, Vetting(reading, rows, dict(custom or {}), trust), None, None).model(config)
     except RecursionError as error:
         raise BadInput(f"{path}: the configuration is nested too deeply; Keras did not make it.") from error
     except BadInput as error:

@@ -64,10 +64,17 @@ def root_of(module: Any) -> str | None:
 class Vetting:
     """What may be named: the rows of the converter and the user's own classes."""
 
-    def __init__(self, reading: Reading, rows: Rows, custom: Mapping[str, Any]) -> None:
+    def __init__(self, reading: Reading, rows: Rows, custom: dict[str, Any], trust: bool = False) -> None:
         self.reading = reading
         self.rows = rows
         self.custom = custom
+        self.trust = trust
+        """Code in the file may be run, and what it names be imported: the user vouches for it."""
+
+    def trusted(self, module: str, name: str, key: str, where: str) -> bool:
+        """Make an object of the user's own known under `key`; False, and a refusal, where it is not there."""
+        self.custom.setdefault(key, None)
+        return True
 
     def layer_class(self, layer: dict[str, Any], where: str) -> bool:
         """Settle the class of a layer: `module` and `registered_name` are set from what we know, not from the file."""
@@ -80,14 +87,22 @@ class Vetting:
                 return True
         if name in NEVER:
             layer_name = where.rsplit("/", 1)[-1]
-            if name == "Lambda" and layer_name in self.custom:
-                layer.update(module=None, class_name=layer_name, registered_name=layer_name)
-                layer["config"] = {key: layer["config"][key] for key in ("name",) if key in layer["config"]}
+            given = layer_name if layer_name in self.custom else "<lambda>"
+            if name == "Lambda" and given in self.custom:
+                self._given_function(layer, given)
+                return True
+            if name == "Lambda" and self.trust:
+                layer.update(module="keras.layers", registered_name=None)
                 return True
             self.reading.refuse(where, name, NEVER[name], advice.KERAS.get(name, "Replace it by a layer of its own."))
             return False
         if module is not None and root_of(module) not in ROOTS:
-            self.reading.refuse(where, name, f"it comes from {module!r}, which is never imported.", advice.GENERAL)
+            key = registered if isinstance(registered, str) and registered else name
+            if self.trust:
+                layer.update(module=None, class_name=key, registered_name=key)
+                return self.trusted(module, name, key, where)
+            why = f"it comes from {module!r}, which is not imported by itself."
+            self.reading.refuse(where, name, why, advice.CUSTOM)
             return False
         if self._is_operation(layer):
             home = self.operation(name)
@@ -104,6 +119,16 @@ class Vetting:
             return False
         layer.update(module="keras.layers", registered_name=None)
         return self.known_layer(layer, where)
+
+    def _given_function(self, layer: dict[str, Any], given: str) -> None:
+        """A Lambda layer around what the user gave for it: a function, or a layer class of that name."""
+        kept = {key: layer["config"][key] for key in ("name",) if key in layer["config"]}
+        if isinstance(self.custom[given], type):
+            layer.update(module=None, class_name=given, registered_name=given, config=kept)
+            return
+        function = {"module": "builtins", "class_name": "function", "config": given, "registered_name": "function"}
+        kept |= {key: layer["config"][key] for key in ("arguments", "output_shape") if layer["config"].get(key)}
+        layer.update(module="keras.layers", registered_name=None, config={**kept, "function": function})
 
     def _is_operation(self, layer: dict[str, Any]) -> bool:
         """Whether an entry is an operation of keras.ops; an .h5 of Keras 3 does not tell, but every layer's config."""
@@ -185,6 +210,10 @@ class Vetting:
         name = value
         if isinstance(value, dict):
             name = value.get("config") if value.get("class_name") == "function" else value.get("class_name")
+            module = value.get("module")
+            own = value.get("class_name") == "function" and root_of(module) not in (None, *ROOTS)
+            if own and self.trust and isinstance(name, str) and name not in self.custom:
+                self.trusted(str(module), name, name, where)
             inner = value.get("config")
             if isinstance(inner, dict) and isinstance(name, str):
                 return value  # a layer that serves as an activation is vetted as a layer
@@ -195,7 +224,8 @@ class Vetting:
         if name == HARD_SIGMOID_V2 or name in self.custom:
             return {"module": "builtins", "class_name": "function", "config": name, "registered_name": "function"}
         if not self.known_activation(name):
-            self.reading.refuse(where, class_name, f"the activation {name!r} has no mapping.", advice.of(name))
+            todo = advice.KERAS.get(name, advice.CUSTOM)
+            self.reading.refuse(where, class_name, f"the activation {name!r} has no mapping.", todo)
             return None
         return name
 

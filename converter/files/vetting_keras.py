@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import sys
-from collections.abc import Mapping
 from typing import Any
 
+from converter import advice
 from converter.files.repairs import Reading
 from converter.files.vetting import OPERATIONS, Rows, Vetting
 
@@ -16,10 +17,10 @@ Json = Any
 class KerasVetting(Vetting):
     """The vetting with Keras at hand: this version's classes and constructors."""
 
-    def __init__(self, reading: Reading, rows: Rows, custom: Mapping[str, Any]) -> None:
+    def __init__(self, reading: Reading, rows: Rows, custom: dict[str, Any], trust: bool = False) -> None:
         import keras
 
-        super().__init__(reading, rows, custom)
+        super().__init__(reading, rows, custom, trust)
         self.keras = keras
 
     def operation(self, name: str) -> str | None:
@@ -46,6 +47,19 @@ class KerasVetting(Vetting):
             else:
                 why = f"the option {key}={value!r:.80} is not known to this Keras."
                 self.reading.refuse(where, layer["class_name"], why)
+        return True
+
+    def trusted(self, module: str, name: str, key: str, where: str) -> bool:
+        """Import what the file names; it is one of the user's own objects then."""
+        try:
+            found: Any = importlib.import_module(module)
+            for part in name.split("."):
+                found = getattr(found, part)
+        except Exception as error:  # noqa: BLE001  whatever the module raises when it is imported
+            why = f"{module}.{name} cannot be imported: {type(error).__name__}: {error}."
+            self.reading.refuse(where, name, why, advice.CUSTOM)
+            return False
+        self.custom[key] = found
         return True
 
     def known_activation(self, name: str) -> bool:

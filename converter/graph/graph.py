@@ -23,6 +23,8 @@ CLASS = "kconvert.class"
 CALL = "kconvert.call"
 SCOPE = "kconvert.scope"
 ROLE = "kconvert.role"
+LOCAL = "kconvert.local"
+"""The layer's name inside its scope, where it differs from its own; '' for what the scope's own layer does."""
 TRAINABLE = "kconvert.trainable"
 WEIGHT = "kconvert.weight"
 FACT = "kconvert.fact."
@@ -37,7 +39,8 @@ class Place:
     """The layer that nodes are being written for.
 
     `path` is the layer's name behind those of the nested models around it, `call` counts the layer's calls; `scope`
-    holds the nested models with the number of their call: 'encoder#0/' for what the first call of `encoder` does.
+    holds the nested models with the number of their call: 'encoder#0/' for what the first call of `encoder` does,
+    'encoder#0@Encoder/' where it is of a class of that name.
     """
 
     path: str
@@ -45,6 +48,8 @@ class Place:
     call: int = 0
     trainable: bool = True
     scope: str = ""
+    local: str | None = None
+    """The layer's name inside its scope, where it differs from its own; '' for what the scope's own layer does."""
 
 
 def array(value: ir.Value | None) -> np.ndarray | None:
@@ -66,6 +71,16 @@ def symbols(value: ir.Value) -> Symbols:
     if value.shape is None:
         raise ValueError(f"the value {value.name!r} has no shape")
     return tuple(d if isinstance(d, int) else d.value for d in value.shape.dims)
+
+
+def dynamic_axes(inputs: Sequence[ir.Value]) -> dict[str, list[int | str]]:
+    """By name the shapes of the inputs with lengths that are known at run time only, with a word for each of these."""
+    shapes = {value.name or "x": symbols(value) for value in inputs}
+    return {
+        name: [f"{name}_{i}" if length is None else length for i, length in enumerate(shape)]
+        for name, shape in shapes.items()
+        if not all(isinstance(length, int) for length in shape)
+    }
 
 
 def ir_shape(shape: Sequence[int | str | None]) -> ir.Shape:
@@ -251,6 +266,8 @@ class GraphBuilder:
         node = ir.Node(op.domain, type(op).__name__, given, attributes, num_outputs=len(made), name=stem)
         node.metadata_props.update({LAYER: place.path, CLASS: place.cls, CALL: str(place.call)})
         node.metadata_props[SCOPE] = place.scope
+        if place.local is not None:
+            node.metadata_props[LOCAL] = place.local
         node.metadata_props[TRAINABLE] = str(int(place.trainable))
         if role:
             node.metadata_props[ROLE] = role
@@ -342,7 +359,14 @@ def place_of(node: ir.Node) -> Place:
     """The layer that a node belongs to."""
     props = node.metadata_props
     trainable = props.get(TRAINABLE, "1") == "1"
-    return Place(props.get(LAYER, ""), props.get(CLASS, ""), int(props.get(CALL, "0")), trainable, props.get(SCOPE, ""))
+    return Place(
+        props.get(LAYER, ""),
+        props.get(CLASS, ""),
+        int(props.get(CALL, "0")),
+        trainable,
+        props.get(SCOPE, ""),
+        props.get(LOCAL),
+    )
 
 
 def local_name(place: Place) -> str:

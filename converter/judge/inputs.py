@@ -38,6 +38,8 @@ class InputSpec:
     high: float | None = None
     layout: str = ""
     sizes: tuple[int, ...] = ()
+    names: tuple[str | None, ...] = ()
+    """Of the axes, where they are known: unknown axes of one name have one length, in whichever input they are."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ def make_inputs(
     sets: list[InputSet] = []
     for index, (batch, variant) in enumerate(plan):
         rng = np.random.default_rng([seed, index])
-        arrays = [_values(spec, _shape(spec, batch, variant, scale), rng) for spec in specs]
+        known: dict[str, int] = {}
+        shapes = [_agreed(spec, _shape(spec, batch, variant, scale), known) for spec in specs]
+        arrays = [_values(spec, shape, rng) for spec, shape in zip(specs, shapes, strict=True)]
         label = "again" if index == len(plan) - 1 else f"batch {batch}" if free_batch else "fixed batch"
         sizes = " ".join(
             "x".join(map(str, a.shape[1:])) for a, s in zip(arrays, specs, strict=True) if None in s.shape[1:]
@@ -216,6 +220,15 @@ def _shape(spec: InputSpec, batch: int, variant: int, scale: int) -> tuple[int, 
             step = steps[(axis - 1) % len(steps)]
             shape.append(int(_BASE.get(len(spec.shape), 16) * scale * step) + variant % 2)
     return tuple(shape)
+
+
+def _agreed(spec: InputSpec, shape: tuple[int, ...], known: dict[str, int]) -> tuple[int, ...]:
+    """The shape with the length that an axis of that name has already; `known` keeps the others."""
+    names = spec.names or (None,) * len(shape)
+    return tuple(
+        known.setdefault(name, length) if name and size is None else length
+        for name, size, length in zip(names, spec.shape, shape, strict=True)
+    )
 
 
 def _values(spec: InputSpec, shape: tuple[int, ...], rng: np.random.Generator) -> Array:

@@ -6,6 +6,7 @@ import contextlib
 import random
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,16 @@ def rebuild(model: Any, dtype: str = "float64") -> tuple[Any, str]:
 def _twin(model: Any, dtype: str) -> Any:
     import keras
 
-    with keras.utils.custom_object_scope(_custom_classes(model)), warnings.catch_warnings():
+    with keras.utils.custom_object_scope(_custom_objects(model)), _own_code(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the user saw them when the model was made
-        twin = type(model).from_config(_retyped(model.get_config(), dtype))
+        config = _retyped(model.get_config(), dtype)
+        try:
+            twin = type(model).from_config(config)
+        except TypeError:  # a model whose constructor takes neither name nor dtype: the global policy gives the dtype
+            if {"layers", "input_layers"} & set(config):
+                raise
+            own = {key: value for key, value in config.items() if key not in ("name", "trainable", "dtype")}
+            twin = type(model).from_config(own)
     if not twin.built and model.built:
         twin.build_from_config(_retyped(model.get_build_config() or {}, dtype))
     _copy_weights(model, twin)
@@ -226,14 +234,29 @@ def _policy_name(policy: Any) -> Any:
     return (policy.get("config") or {}).get("name") if isinstance(policy, Mapping) else policy
 
 
-def _custom_classes(model: Any) -> dict[str, type]:
-    """The classes of the model's own layers that Keras does not know, by the names its config uses."""
-    found: dict[str, type] = {}
+def _custom_objects(model: Any) -> dict[str, Any]:
+    """The classes and functions of the model's own layers that Keras does not know, by the names its config uses."""
+    found: dict[str, Any] = {}
     for layer in model._flatten_layers():
         cls = type(layer)
         if not cls.__module__.startswith("keras."):
             found[cls.__name__] = cls
+        for value in vars(layer).values():
+            if isinstance(value, FunctionType) and not value.__module__.startswith("keras."):
+                found[value.__name__] = value
     return found
+
+
+@contextlib.contextmanager
+def _own_code() -> Iterator[None]:
+    """A model that is there has run its code already: Keras may make a Lambda layer's function again from its config.
+
+    THE place of Keras's scope for that, whose public setting cannot be taken back.
+    """
+    from keras.src.saving.serialization_lib import SafeModeScope
+
+    with SafeModeScope(safe_mode=False):
+        yield
 
 
 def _copy_weights(model: Any, twin: Any) -> None:

@@ -16,6 +16,7 @@ from converter.ops.base import (
     Function,
     Op,
     Perm,
+    Refusal,
     TorchCapture,
     View,
     keras_activation,
@@ -163,12 +164,6 @@ class Clip(Activation):
     @staticmethod
     def six(g: TorchCapture, x: ir.Value) -> ir.Value:
         return g.op(Clip(min=0.0, max=6.0), x)
-
-    @torch_operation("clamp.default")
-    @staticmethod
-    def clamp(g: TorchCapture, x: ir.Value, min: float | None, max: float | None) -> ir.Value:
-        low, high = (None if bound is None else float(bound) for bound in (min, max))
-        return g.op(Relu() if (low, high) == (0.0, None) else Clip(min=low, max=high), x)
 
 
 class Rectified(Function):
@@ -322,6 +317,22 @@ class AxisPRelu(Function):
         x, slope = inputs
         behind = len(g.shape(x)) - 1 - self.axis
         return g.op(PRelu(), x, g.op(Reshape(target=(-1, *[1] * behind)), slope) if behind else slope)
+
+    def keras(self, n: View) -> Record:
+        width, rank = n.shape(1)[0], len(n.shape())
+        if rank == 2 and n.real(1) and width == n.shape()[1]:
+            return Layer("PReLU", {}, {"alpha": (n.value(1), None)}, inputs=(n.x(),))
+        behind = rank - 1 - self.axis
+        slope: Record = Index(n.x(1), (slice(None), *[None] * behind)) if behind and width != 1 else n.x(1)
+        return Call("ops.where", (Infix(">", n.x(), 0.0), n.x(), Infix("*", slope, n.x())))
+
+    @torch_operation("prelu.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, weight: ir.Value) -> ir.Value:
+        rank = len(g.shape(x))
+        if weight.const_value is None or len(g.shape(weight)) != 1:
+            raise Refusal("its slope is computed.", "Use torch.where(x > 0, x, slope * x).")
+        return g.op(AxisPRelu(axis=min(1, rank - 1)), x, weight)
 
     @keras_layer("PReLU")
     @staticmethod

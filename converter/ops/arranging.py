@@ -80,14 +80,7 @@ class RepeatInterleave(Function):
         return Call("ops.repeat", (n.x(), self.repeats), {"axis": self.axis})
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
-        (x,) = inputs
-        shape = g.shape(x)
-        to = [1] * (len(shape) + 1)
-        to[self.axis + 1] = self.repeats
-        wide = g.op(Expand(to=tuple(to)), g.op(Unsqueeze(axes=(self.axis + 1,)), x))
-        rest = tuple(-1 if d is None else d for d in shape[self.axis + 1 :])
-        length = shape[self.axis]
-        return g.op(Reshape(target=(*(0,) * self.axis, -1 if length is None else length * self.repeats, *rest)), wide)
+        return repeated(g, inputs[0], self.axis, self.repeats)
 
     @torch_operation("repeat_interleave.self_int")
     @staticmethod
@@ -99,6 +92,17 @@ class RepeatInterleave(Function):
         if g.shape(x)[axis_of(g, x, dim) :].count(None) > 1:
             raise Refusal(f"it repeats elements {UNKNOWN}, and behind it is another one.", FIXED)
         return g.op(RepeatInterleave(axis=axis_of(g, x, dim), repeats=repeats), x)
+
+
+def repeated(g: Builder, x: ir.Value, axis: int, repeats: int) -> ir.Value:
+    """Every element `repeats` times in a row along an axis, in plain ONNX."""
+    shape = g.shape(x)
+    to = [1] * (len(shape) + 1)
+    to[axis + 1] = repeats
+    wide = g.op(Expand(to=tuple(to)), g.op(Unsqueeze(axes=(axis + 1,)), x))
+    rest = tuple(-1 if d is None else d for d in shape[axis + 1 :])
+    length = shape[axis]
+    return g.op(Reshape(target=(*(0,) * axis, -1 if length is None else length * repeats, *rest)), wide)
 
 
 class Roll(Function):

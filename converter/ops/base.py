@@ -166,6 +166,12 @@ class Op:
         """A function of the domain `kconvert` spelled in plain ONNX; an optional input that is not there is None."""
         raise LookupError(f"{type(self).__name__} is plain ONNX and has no body")
 
+    def opened(self, g: Builder, *inputs: Any) -> ir.Value | tuple[ir.Value, ...]:
+        """The op in plainer ones, channels last, for where Keras has no form of it."""
+        if self.spatial:
+            raise LookupError(f"{type(self).__name__} does not say what it is made of, channels last")
+        return self.body(g, *inputs)
+
     # What the op does to shapes and layouts ------------------------------------------------------------------------
 
     def outputs(self, *types: Type | None) -> tuple[Type, ...]:

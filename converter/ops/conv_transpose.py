@@ -12,9 +12,9 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Op, View, inverse, keras_layer
+from converter.ops.base import Capture, Op, TorchCapture, View, inverse, keras_layer, torch_operation
 from converter.ops.conv import kernel_axes
-from converter.ops.padding import pairs_of, scalar
+from converter.ops.padding import batched, pairs_of, scalar, spread
 from converter.ops.records import Index, Layer, Module, Record
 
 
@@ -78,7 +78,9 @@ class ConvTranspose(Op):
 
     def keras(self, n: View) -> Record:
         rank = len(self.kernel_shape)
-        padding, extra = self.spelled()
+        if set(self.strides) != {1} and set(self.dilations) != {1}:
+            raise LookupError("a Keras transposed convolution has strides or dilation, not both")
+        padding, extra, cropped = self.spelled()
         settings: dict[str, Any] = {"filters": n.shape(1)[1], "kernel_size": scalar(self.kernel_shape)}
         if set(self.strides) != {1}:
             settings["strides"] = scalar(self.strides)
@@ -95,22 +97,58 @@ class ConvTranspose(Op):
             weights["bias"] = (n.value(2), None)
         else:
             settings["use_bias"] = False
-        return Layer(f"Conv{rank}DTranspose", settings, weights, inputs=(n.x(),))
+        made = Layer(f"Conv{rank}DTranspose", settings, weights, inputs=(n.x(),))
+        if not any(n for pair in cropped for n in pair):
+            return made
+        return Index(made, (slice(None), *(slice(front or None, -back or None) for front, back in cropped)))
 
-    def spelled(self) -> tuple[str, tuple[int, ...] | None]:
-        """Keras's padding and output_padding that give these borders."""
+    def spelled(self) -> tuple[str, tuple[int, ...] | None, list[tuple[int, int]]]:
+        """Keras's padding and output_padding that give these borders, and what is left out of what they give."""
         windows = list(zip(self.kernel_shape, self.strides, self.dilations, strict=True))
         wanted = [(front, back, extra) for (front, back), extra in zip(self.pairs(), self.extra(), strict=True)]
         for padding in ("valid", "same"):
             if [borders(*w, padding, None) for w in windows] == wanted:
-                return padding, None
+                return padding, None, []
             found = []
             for window, want in zip(windows, wanted, strict=True):
                 fits = [e for e in range(window[1]) if borders(*window, padding, e) == want]
                 found.extend(fits[:1])
             if len(found) == len(windows):
-                return padding, tuple(found)
-        raise LookupError(f"Keras has no padding that leaves out {wanted}")
+                return padding, tuple(found), []
+        more = [max(extra - back, 0) for _, back, extra in wanted]
+        least = [borders(*window, "valid", None)[2] for window in windows]
+        cropped = [
+            (front, max(back - extra, 0) + max(own - added, 0) * (not any(more)))
+            for (front, back, extra), own, added in zip(wanted, least, more, strict=True)
+        ]
+        return "valid", tuple(more) if any(more) else None, cropped
+
+    @torch_operation("conv_transpose1d.default", "conv_transpose2d.input", "conv_transpose3d.input")
+    @staticmethod
+    def aten(
+        g: TorchCapture,
+        x: ir.Value,
+        weight: ir.Value,
+        bias: ir.Value | None,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        output_padding: tuple[int, ...],
+        groups: int,
+        dilation: tuple[int, ...],
+    ) -> ir.Value:
+        kernel = tuple(d or 0 for d in g.shape(weight)[2:])
+        rank = len(kernel)
+        batched(g.shape(x), rank)
+        extra = spread(output_padding, rank)
+        op = ConvTranspose(
+            dilations=spread(dilation, rank),
+            group=groups,
+            kernel_shape=kernel,
+            output_padding=extra if any(extra) else None,
+            pads=spread(padding, rank) * 2,
+            strides=spread(stride, rank),
+        )
+        return g.op(op, x, weight, *([] if bias is None else [bias]))
 
     @keras_layer("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose")
     @staticmethod

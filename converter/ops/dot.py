@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Type, View, keras_layer, there
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Function,
+    Op,
+    Perm,
+    Refusal,
+    TorchCapture,
+    Type,
+    View,
+    keras_layer,
+    there,
+    torch_operation,
+)
 from converter.ops.cast import Cast
-from converter.ops.elementwise import Div, Max, Mul, Sqrt
+from converter.ops.elementwise import Add, Div, Max, Mul, Sqrt
 from converter.ops.linear import MatMul
-from converter.ops.operands import alike
+from converter.ops.operands import alike, floating
 from converter.ops.records import Call, Infix, Method, Record
 from converter.ops.reduce import ReduceSum
 from converter.ops.shape import Transpose
@@ -30,6 +45,20 @@ class Einsum(Op):
 
     def keras(self, n: View) -> Record:
         return Call("ops.einsum", (self.equation, *n.all()))
+
+    @torch_operation("einsum.default")
+    @staticmethod
+    def aten(g: TorchCapture, equation: str, tensors: Sequence[ir.Value], path: Any) -> ir.Value:
+        if any(not floating(t) for t in tensors):
+            raise Refusal("it multiplies integers.", "Cast them to floats before.")
+        return g.op(Einsum(equation=written_out(equation, [len(g.shape(t)) for t in tensors])), *tensors)
+
+    @torch_operation("bilinear.default")
+    @staticmethod
+    def bilinear(g: TorchCapture, a: ir.Value, b: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Value:
+        rest = string.ascii_lowercase[: len(g.shape(a)) - 1]
+        y = g.op(Einsum(equation=f"{rest}x,zxy,{rest}y->{rest}z"), a, weight, b)
+        return y if bias is None else g.op(Add(), y, bias)
 
 
 class Normalize(Function):
@@ -100,6 +129,24 @@ class Dot(Function):
         if layer.normalize:
             a, b = g.op(Normalize(axis=left), a), g.op(Normalize(axis=right), b)
         return g.op(Dot(left=left, right=right), a, b)
+
+
+def written_out(equation: str, ranks: Sequence[int]) -> str:
+    """The equation with a letter for each axis that '...' stands for, and with its right side.
+
+    Without one, torch has the axes of '...' in front, then the letters that stand once, in the order of the alphabet.
+    """
+    left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = left.split(",")
+    named = [len(term.replace("...", "")) for term in terms]
+    most = max(rank - count for count, rank in zip(named, ranks, strict=True))
+    free = "".join([c for c in string.ascii_letters if c not in equation][:most])
+    if not arrow:
+        once = sorted(c for c in set(left) - set(".,") if left.count(c) == 1)
+        right = ("..." if "..." in left else "") + "".join(once)
+    own = [free[len(free) - rank + count :] for count, rank in zip(named, ranks, strict=True)]
+    spelled = [term.replace("...", letters) for term, letters in zip(terms, own, strict=True)]
+    return f"{','.join(spelled)}->{right.replace('...', free)}"
 
 
 def summed(g: Builder, equation: str, *inputs: ir.Value) -> ir.Value:

@@ -58,7 +58,14 @@ class Dropout(Op):
         return g.op(Dropout(ratio=float(p)), x, rate=repr(float(p)))
 
 
-class SharedDropout(Function):
+class _Noise(Function, abstract=True):
+    """Does nothing at inference, and so has to be written as a layer that trains."""
+
+    def opened(self, g: Builder, *inputs: Any) -> ir.Value:
+        raise LookupError(f"{type(self).__name__} does something while training, which its parts do not")
+
+
+class SharedDropout(_Noise):
     """Dropout with one draw for all elements along the axes where `noise` is 1; -1 is as long as the input's axis."""
 
     noise: tuple[int, ...]
@@ -102,7 +109,7 @@ class SharedDropout(Function):
         return g.op(SharedDropout(noise=noise), x, rate=repr(float(p)))
 
 
-class AlphaDropout(Function):
+class AlphaDropout(_Noise):
     """In training some elements become SELU's negative limit; the result is scaled to keep mean and variance."""
 
     neutral: ClassVar[bool] = True
@@ -144,7 +151,7 @@ class SharedAlphaDropout(SharedDropout):
         return Layer("AlphaDropout", settings, inputs=(n.x(),))
 
 
-class GaussianNoise(Function):
+class GaussianNoise(_Noise):
     """In training x + normal noise with this standard deviation."""
 
     neutral: ClassVar[bool] = True
@@ -164,7 +171,7 @@ class GaussianNoise(Function):
         return g.op(GaussianNoise(), x, stddev=repr(float(layer.stddev)))
 
 
-class GaussianDropout(Function):
+class GaussianDropout(_Noise):
     """In training x times normal noise of mean 1 and standard deviation sqrt(rate / (1 - rate))."""
 
     neutral: ClassVar[bool] = True

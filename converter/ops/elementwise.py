@@ -90,7 +90,9 @@ def merges(n: View) -> bool:
 
     Of several ranks they line up the batch axes, and the graph the last axes, as operators and keras.ops do.
     """
-    return len(n.shape(0)) == len(n.shape(1)) > 0 and all(n.array(i) is None for i in (0, 1))
+    a, b = n.shape(0), n.shape(1)
+    alike = len(a) == len(b) > 0 and len({a[0], b[0]} - {None}) < 2
+    return alike and all(n.array(i) is None for i in (0, 1))
 
 
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Dims, Op, Perm, Refusal, TorchCapture, View, moved, torch_operation
+from converter.ops.base import Dims, Op, Perm, Refusal, TorchCapture, View, moved, operand, torch_operation
 from converter.ops.cast import Cast, Where
 from converter.ops.compare import Less
 from converter.ops.elementwise import Add, Mul
@@ -120,6 +120,27 @@ class ScatterElements(Op):
             raise Refusal(f"reduce={reduce!r} with include_self={include_self} has no mapping.")
         op = ScatterElements(axis=axis_of(g, x, dim), reduction=REDUCTIONS[reduce])
         return g.op(op, x, ids, cropped(g, source, ids, -1))
+
+
+class OneHot(Op):
+    """Ids of any shape -> (ids..., depth): 1 at the place of the id, 0 elsewhere, as `values` have the two."""
+
+    axis: int = -1
+    depth: int = operand(1)
+    values: tuple[int, ...] = operand(2)
+
+    def torch(self, n: View) -> Record:
+        return Call("F.one_hot", (n.x(), self.depth))
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.one_hot", (n.x(), self.depth), {"dtype": "int64"})
+
+    @torch_operation("one_hot.default")
+    @staticmethod
+    def aten(g: TorchCapture, ids: ir.Value, classes: int) -> ir.Value:
+        if classes < 0:
+            raise Refusal("how many classes it has is known at run time only.", "Give it num_classes.")
+        return g.op(OneHot(depth=classes, values=(0, 1)), ids)
 
 
 class _Indexed(Op, abstract=True):

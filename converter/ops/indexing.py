@@ -103,7 +103,7 @@ class Slice(Op):
         axes = tuple(moved(a, perm) for a in self.axes)
         return Slice(starts=self.starts, ends=self.ends, axes=axes, steps=self.steps), perm
 
-    def subscribed(self, n: View) -> Record:
+    def subscribed(self, n: View) -> Index:
         """x[:, 1:3], which both targets say."""
         items: list[Any] = [slice(None)] * (max(self.axes) + 1)
         for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
@@ -115,7 +115,8 @@ class Slice(Op):
 
     def keras(self, n: View) -> Record:
         if set(self.steps) != {-1}:
-            return self.subscribed(n)
+            record = self.subscribed(n)  # Keras takes no single slice for a key
+            return record if len(record.items) > 1 else Index(record.of, (*record.items, Ellipsis))
         return Call("ops.flip", (n.x(),), {"axis": self.axes if len(self.axes) > 1 else self.axes[0]})
 
     @torch_operation("slice.Tensor")

@@ -8,7 +8,20 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.ops import refusals
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, View, keras_layer, moved
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Function,
+    Op,
+    Perm,
+    Refusal,
+    TorchCapture,
+    View,
+    keras_layer,
+    moved,
+    torch_operation,
+)
 from converter.ops.dot import Normalize
 from converter.ops.elementwise import Add, Div, Min, Mul, Sqrt, Sub
 from converter.ops.records import Call, Infix, Layer, Method, Module, Record
@@ -89,6 +102,14 @@ class _Over(Function, abstract=True):
         return x
 
     @staticmethod
+    def last(g: TorchCapture, x: ir.Value, lengths: tuple[int, ...]) -> tuple[int, ...]:
+        """The axes of torch's normalized_shape."""
+        if any(not isinstance(d, int) for d in lengths):
+            raise Refusal("it normalises axes whose length is known at run time only.", "Export it with fixed sizes.")
+        rank = len(g.shape(x))
+        return tuple(range(rank - len(lengths), rank))
+
+    @staticmethod
     def axes_of(layer: Any, rank: int) -> tuple[int, ...]:
         """The layer's axes, ascending from the first."""
         given = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
@@ -118,6 +139,26 @@ class LayerNorm(_Over):
         var = g.op(ReduceMean(axes=self.axes), g.op(Mul(), centred, centred))
         return g.op(Div(), centred, g.op(Sqrt(), g.op(Add(), var, g.constant(self.epsilon, like=x))))
 
+    @torch_operation("layer_norm.default")
+    @staticmethod
+    def aten(
+        g: TorchCapture,
+        x: ir.Value,
+        lengths: tuple[int, ...],
+        weight: ir.Value | None,
+        bias: ir.Value | None,
+        eps: float,
+        cudnn: bool,
+    ) -> ir.Value:
+        op = LayerNorm(axes=_Over.last(g, x, lengths), epsilon=eps)
+        if any(w is not None and w.const_value is None for w in (weight, bias)):
+            y = g.op(op, x)
+            y = y if weight is None else g.op(Mul(), y, weight)
+            return y if bias is None else g.op(Add(), y, bias)
+        if weight is None and bias is not None:
+            weight = g.constant(np.ones(lengths), like=x)
+        return g.op(op, x, *(w for w in (weight, bias) if w is not None))
+
     @keras_layer("LayerNormalization")
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
@@ -145,6 +186,19 @@ class RMSNorm(_Over):
     def keras(self, n: View) -> Record:
         weights: dict[str, Any] = {"scale": (n.value(1), None)}
         return Layer("RMSNormalization", {"axis": self.axes, "epsilon": self.epsilon}, weights, inputs=(n.x(),))
+
+    @torch_operation("rms_norm.default")
+    @staticmethod
+    def aten(
+        g: TorchCapture, x: ir.Value, lengths: tuple[int, ...], weight: ir.Value | None, eps: float | None
+    ) -> ir.Value:
+        if eps is None:
+            why = "eps=None is the precision of the dtype that it computes in, which is another one in float64."
+            raise Refusal(why, "Give it a number; in float32 it is eps=1.1920929e-07.")
+        op = RMSNorm(axes=_Over.last(g, x, lengths), epsilon=eps)
+        if weight is not None and weight.const_value is None:
+            return g.op(Mul(), g.op(op, x, g.constant(np.ones(lengths), like=x)), weight)
+        return g.op(op, x, g.constant(np.ones(lengths), like=x) if weight is None else weight)
 
     def statistics(self, g: Builder, x: ir.Value) -> ir.Value:
         power = g.op(ReduceMean(axes=self.axes), g.op(Mul(), x, x))

@@ -1,4 +1,4 @@
-"""Dense layers: a contraction of the last axis with a weight."""
+"""Dense layers, a contraction of the last axis with a weight, and products of matrices."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from converter.ops.base import (
     there,
     torch_operation,
 )
-from converter.ops.elementwise import Add
+from converter.ops.elementwise import Add, Mul
 from converter.ops.records import Infix, Layer, Module, Record
-from converter.ops.shape import Transpose
+from converter.ops.shape import Transpose, Unsqueeze
 
 KERNEL = (1, 0)
 """Keras's Dense kernel is (in, out); torch's and Gemm's (transB=1) weight is (out, in)."""
@@ -76,6 +76,10 @@ class Gemm(_Affine):
     @torch_operation("linear.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, weight: ir.Value, bias: ir.Value | None) -> ir.Value:
+        if weight.const_value is None or len(g.shape(weight)) != 2 or (bias is not None and bias.const_value is None):
+            turned = g.op(Transpose(perm=KERNEL), weight) if len(g.shape(weight)) == 2 else weight
+            y = g.op(MatMul(), x, turned)
+            return y if bias is None else g.op(Add(), y, bias)
         op = Gemm(transB=1) if len(g.shape(x)) == 2 else Linear()
         return g.op(op, x, weight, *([] if bias is None else [bias]))
 
@@ -94,10 +98,44 @@ class Linear(_Affine, Function):
 
 
 class MatMul(Op):
-    """numpy's matmul."""
+    """numpy's matmul: the last axis of a with the last but one of b; what lies before them broadcasts."""
 
     def torch(self, n: View) -> Record:
         return Infix("@", n.x(0), n.x(1))
 
     def keras(self, n: View) -> Record:
+        if n.real(1) and len(n.shape(1)) == 2 and len(n.shape(0)) > 1 and n.array(0) is None:
+            settings = {"units": n.shape(1)[1], "use_bias": False}
+            return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),))
         return Infix("@", n.x(0), n.x(1))
+
+    @torch_operation("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")
+    @staticmethod
+    def aten(g: TorchCapture, a: ir.Value, b: ir.Value) -> ir.Value:
+        return g.op(MatMul(), *multiplied(a, b))
+
+    @torch_operation("addmm.default", "baddbmm.default", "addmv.default")
+    @staticmethod
+    def added(g: TorchCapture, x: ir.Value, a: ir.Value, b: ir.Value, beta: float, alpha: float) -> ir.Value:
+        plain = beta == 1 and alpha == 1
+        if plain and b.const_value is not None and len(g.shape(b)) == 2 and len(g.shape(x)) == 1:
+            return g.op(Gemm(transB=1), a, g.transposed(b, KERNEL), x)
+        y = g.op(MatMul(), *multiplied(a, b))
+        y = y if alpha == 1 else g.op(Mul(), y, g.constant(float(alpha), like=y))
+        if beta == 0:
+            return y
+        return g.op(Add(), y, x if beta == 1 else g.op(Mul(), x, g.constant(float(beta), like=x)))
+
+    @torch_operation("outer.default", "ger.default")
+    @staticmethod
+    def outer(g: TorchCapture, a: ir.Value, b: ir.Value) -> ir.Value:
+        a, b = multiplied(a, b)
+        return g.op(Mul(), g.op(Unsqueeze(axes=(1,)), a), g.op(Unsqueeze(axes=(0,)), b))
+
+
+def multiplied(a: ir.Value, b: ir.Value) -> tuple[ir.Value, ir.Value]:
+    """Two operands of a product; Refusal for integers, whose products ONNX's runtimes do not compute alike."""
+    for x in (a, b):
+        if x.dtype is not None and not x.dtype.is_floating_point():
+            raise Refusal(f"it multiplies matrices of {x.dtype.name} numbers.", "Cast them to floats before.")
+    return a, b

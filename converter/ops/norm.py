@@ -22,8 +22,9 @@ from converter.ops.base import (
     keras_layer,
     torch_operation,
 )
+from converter.ops.indexing import Squeeze
 from converter.ops.records import Layer, Module, Record
-from converter.ops.shape import Transpose
+from converter.ops.shape import Transpose, Unsqueeze
 
 
 class BatchNormalization(Op):
@@ -87,14 +88,12 @@ class BatchNormalization(Op):
             raise Refusal(
                 "it takes the statistics of the batch at inference too.", "Use track_running_stats=True and eval mode."
             )
-        width = g.shape(mean)[0] or 1
-        scale = g.constant(np.ones(width), like=mean) if weight is None or g.frozen(weight, 1.0) else weight
-        shift = g.constant(np.zeros(width), like=mean) if bias is None or g.frozen(bias, 0.0) else bias
+        scaled = stood_for(g, x, weight, bias)
         kept = 1.0 - momentum
         if momentum == 0.0:
             kept = 0.99
             g.note("momentum=None (a cumulative average) is Keras's default momentum 0.99 while training.")
-        return g.op(BatchNormalization(epsilon=eps, momentum=_rounded(kept)), x, scale, shift, mean, var)
+        return g.op(BatchNormalization(epsilon=eps, momentum=_rounded(kept)), x, *scaled, mean, var)
 
     @keras_layer("BatchNormalization", vet=refusals.channel_axis)
     @staticmethod
@@ -181,12 +180,76 @@ class GroupNormalization(Op):
         settings |= {flag: False for name, (_, flag) in names.items() if name not in weights}
         return Layer("GroupNormalization", settings, weights, inputs=(n.x(),))
 
+    @torch_operation("group_norm.default")
+    @staticmethod
+    def aten(
+        g: TorchCapture,
+        x: ir.Value,
+        num_groups: int,
+        weight: ir.Value | None,
+        bias: ir.Value | None,
+        eps: float,
+        cudnn: bool,
+    ) -> ir.Value:
+        scaled = stood_for(g, x, weight, bias)
+        op = GroupNormalization(num_groups=num_groups, epsilon=eps)
+        if len(g.shape(x)) > 2:
+            return g.op(op, x, *scaled)
+        return g.op(Squeeze(axes=(2,)), g.op(op, g.op(Unsqueeze(axes=(2,)), x), *scaled))
+
     @keras_layer("GroupNormalization", vet=refusals.either(refusals.groups_of_several, refusals.channel_axis))
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         axis = layer.axis % len(g.shape(x))
         op = GroupNormalization(num_groups=layer.groups, epsilon=float(layer.epsilon))
         return along(g, op, x, axis, *affine(g, layer, x, axis))
+
+
+class InstanceNormalization(Op):
+    """(x - mean) / sqrt(var + epsilon) * scale + bias; mean and var of each example and channel."""
+
+    epsilon: float = 1e-5
+
+    spatial = True
+
+    def torch(self, n: View) -> Record:
+        weights = {name: n.value(i) for i, name in ((1, "weight"), (2, "bias")) if any(n.real(j) for j in (1, 2))}
+        fixed = frozenset(name for i, name in ((1, "weight"), (2, "bias")) if name in weights and not n.real(i))
+        settings: dict[str, Any] = {"eps": self.epsilon} | ({"affine": True} if weights else {})
+        cls = f"nn.InstanceNorm{len(n.shape()) - 2}d"
+        return Module(cls, (n.shape(1)[0],), settings, weights, frozen=fixed, inputs=(n.x(),))
+
+    def keras(self, n: View) -> Record:
+        return GroupNormalization(num_groups=n.shape(1)[0] or 1, epsilon=self.epsilon).keras(n)
+
+    @torch_operation("instance_norm.default")
+    @staticmethod
+    def aten(
+        g: TorchCapture,
+        x: ir.Value,
+        weight: ir.Value | None,
+        bias: ir.Value | None,
+        mean: ir.Value | None,
+        var: ir.Value | None,
+        use_input_stats: bool,
+        momentum: float,
+        eps: float,
+        cudnn: bool,
+    ) -> ir.Value:
+        rank = len(g.shape(x))
+        if rank < 3 or g.shape(x)[1] is None:
+            raise Refusal("its input is a single example, without a batch axis.", "Give the example inputs one.")
+        scaled = stood_for(g, x, weight, bias)
+        if use_input_stats or mean is None or var is None:
+            return g.op(InstanceNormalization(epsilon=eps), x, *scaled)
+        return g.op(BatchNormalization(epsilon=eps, momentum=_rounded(1.0 - momentum)), x, *scaled, mean, var)
+
+
+def stood_for(g: TorchCapture, x: ir.Value, weight: ir.Value | None, bias: ir.Value | None) -> list[ir.Value]:
+    """Scale and bias per channel, or constants in the place of those that are not there or not trained."""
+    width = g.shape(x)[1] or 1
+    scale = g.constant(np.ones(width), like=x) if weight is None or g.frozen(weight, 1.0) else weight
+    return [scale, g.constant(np.zeros(width), like=x) if bias is None or g.frozen(bias, 0.0) else bias]
 
 
 def affine(g: Capture, layer: Any, x: ir.Value, axis: int) -> list[ir.Value]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Dims, Op, Perm, Refusal, TorchCapture, View, operand, torch_operation
+from converter.ops.base import Builder, Dims, Op, Perm, Refusal, TorchCapture, View, operand, torch_operation
+from converter.ops.embedding import Gather
+from converter.ops.indexing import END, Slice
 from converter.ops.padding import pairs_of, torch_pads, zero_padding
 from converter.ops.records import Call, Record
 
@@ -36,7 +39,7 @@ class Pad(Op):
         pairs = list(self.pairs())
         while len(pairs) > 1 and pairs[0] == (0, 0):
             del pairs[0]
-        mode = {"edge": "replicate"}.get(self.mode, self.mode)
+        mode = {"edge": "replicate", "wrap": "circular"}.get(self.mode, self.mode)
         settings: dict[str, Any] = {} if mode == "constant" else {"mode": mode}
         if self.constant_value:
             settings["value"] = self.constant_value
@@ -56,16 +59,49 @@ class Pad(Op):
         made: Record = zero_padding(n.x(), pairs[1:-1])
         return made
 
+    def opened(self, g: Builder, *inputs: Any) -> ir.Value:
+        """Elements taken by their places, an axis after the other."""
+        x: ir.Value = inputs[0]
+        for axis, pair in enumerate(self.pairs()):
+            length = g.shape(x)[axis]
+            if pair == (0, 0):
+                continue
+            if self.mode == "constant" or length is None:
+                raise LookupError(f"Keras has no layer that pads by {self.pairs()} with {self.mode}")
+            places = np.pad(np.arange(length), pair, mode=self.mode)  # type: ignore[call-overload]
+            x = g.op(Gather(axis=axis), x, g.constant(places))
+        return x
+
     @torch_operation("pad.default")
     @staticmethod
-    def aten(g: TorchCapture, x: ir.Value, pad: tuple[int, ...], mode: str, value: float | None) -> ir.Value:
-        if mode not in ("constant", "reflect", "replicate"):
-            raise Refusal(f"the padding mode {mode!r} has no mapping.")
-        if any(not isinstance(p, int) or p < 0 for p in pad):
-            raise Refusal("it pads by a negative number, or by one that is known at run time only.")
+    def aten(g: TorchCapture, x: ir.Value, pad: tuple[Any, ...], mode: str, value: float | None) -> ir.Value:
+        if any(not isinstance(p, int) for p in pad):
+            raise Refusal("it pads by a number that is known at run time only.", "Export it with fixed sizes.")
         rank = len(g.shape(x))
         behind = [(pad[i], pad[i + 1]) for i in range(0, len(pad), 2)]
         pairs = [(0, 0)] * (rank - len(behind)) + behind[::-1]
+        for axis, (front, back) in enumerate(pairs):
+            if front < 0 or back < 0:  # padding by a negative number leaves elements out
+                ends = (max(-front, 0), min(back, 0) or END)
+                x = g.op(Slice(starts=ends[:1], ends=ends[1:], axes=(axis,), steps=(1,)), x)
+        pairs = [(max(front, 0), max(back, 0)) for front, back in pairs]
+        if not any(n for pair in pairs for n in pair):
+            return x
         pads = (*(a for a, _ in pairs), *(b for _, b in pairs))
-        named = "edge" if mode == "replicate" else mode
+        named = {"replicate": "edge", "circular": "wrap"}.get(mode, mode)
         return g.op(Pad(mode=named, pads=pads, constant_value=float(value) if value else None), x)
+
+    @torch_operation("constant_pad_nd.default")
+    @staticmethod
+    def constant(g: TorchCapture, x: ir.Value, pad: tuple[Any, ...], value: float) -> ir.Value:
+        return Pad.aten(g, x, pad, "constant", value)
+
+    @torch_operation("reflection_pad1d.default", "reflection_pad2d.default", "reflection_pad3d.default")
+    @staticmethod
+    def reflected(g: TorchCapture, x: ir.Value, pad: tuple[Any, ...]) -> ir.Value:
+        return Pad.aten(g, x, pad, "reflect", None)
+
+    @torch_operation("replication_pad1d.default", "replication_pad2d.default", "replication_pad3d.default")
+    @staticmethod
+    def replicated(g: TorchCapture, x: ir.Value, pad: tuple[Any, ...]) -> ir.Value:
+        return Pad.aten(g, x, pad, "replicate", None)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
+from converter.ops.base import Builder, Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
+from converter.ops.elementwise import Mul
 from converter.ops.padding import (
     Pads,
     around,
@@ -20,6 +23,7 @@ from converter.ops.padding import (
     spread,
     zero_padding,
 )
+from converter.ops.pool_windows import counted, counts, divided, numbers_of, windows
 from converter.ops.records import Call, Layer, Module, Record
 
 
@@ -59,9 +63,7 @@ class _Pool(Op, abstract=True):
         if pairs is None or (list(pairs) == wanted and any(p != (0, 0) for p in pairs) and not self.counts_padding()):
             settings["padding"] = "same"
         elif any(p != (0, 0) for p in pairs):
-            if not self.zeros_are_padding(n.value(0)):
-                raise LookupError(f"padding {pairs} is not 'same', and zeros in its place could change the result")
-            x = zero_padding(x, pairs)
+            x = zero_padding(x, pairs) if self.zeros_are_padding(n.value(0)) else self.surrounded(x, pairs)
         return Layer(f"{self.kind}Pooling{rank}D", settings, inputs=(x,))
 
     def around(self, pairs: tuple[tuple[int, int], ...]) -> Pads | None:
@@ -77,6 +79,10 @@ class _Pool(Op, abstract=True):
     def zeros_are_padding(self, x: ir.Value) -> bool:
         """Whether zeros around the input give the same as padding."""
         return self.counts_padding()
+
+    def surrounded(self, x: Record, pairs: tuple[tuple[int, int], ...]) -> Record:
+        """`x` with what stands for padding around it in Keras, where zeros do not."""
+        raise LookupError(f"padding {pairs} is not 'same', and zeros in its place could change the result")
 
     def ceiled(self, sizes: Dims) -> tuple[int, ...] | None:
         """The padding with which torch's ceil_mode has just these windows, None where no padding does.
@@ -123,6 +129,9 @@ class MaxPool(_Pool):
 
     def zeros_are_padding(self, x: ir.Value) -> bool:
         return nonnegative(x)
+
+    def surrounded(self, x: Record, pairs: tuple[tuple[int, int], ...]) -> Record:
+        return Call("ops.pad", (x, ((0, 0), *pairs, (0, 0))), {"constant_values": float("-inf")})
 
     def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
         pads = self.around(pairs)
@@ -178,43 +187,18 @@ class MaxPool(_Pool):
             x, first, _ = before
         rank = len(g.shape(x)) - 2
         rate = spread(dilation, rank)
-        found = _windows(g, x, kernel_size, stride, padding, rate, first, ceil_mode)
+        found = windows(g, x, kernel_size, stride, padding, rate, first, ceil_mode)
         return g.op(MaxPool(**found, dilations=rate if set(rate) != {1} else None), x)
 
 
-def numbers_of(x: ir.Value) -> None:
-    """Refusal for windows over integers, which ONNX does not have."""
-    if x.dtype is not None and not x.dtype.is_floating_point():
-        raise Refusal(f"its windows lie over {x.dtype.name} numbers.", "Cast them to floats before.")
+class _WithPlaces(Op, abstract=True):
+    """Pooling that tells the places of the largest elements too: these have no mapping, the elements have."""
 
-
-def _windows(
-    g: TorchCapture,
-    x: ir.Value,
-    kernel_size: tuple[int, ...],
-    stride: tuple[int, ...],
-    padding: tuple[int, ...],
-    rate: tuple[int, ...],
-    first: tuple[tuple[int, int], ...],
-    ceil_mode: bool,
-) -> dict[str, Any]:
-    """The attributes for torch's arguments; with ceil_mode the last window's missing elements become padding."""
-    rank = len(rate)
-    kernel, strides = spread(kernel_size, rank), spread(stride or kernel_size, rank)
-    pairs = [(p, p) for p in spread(padding, rank)]
-    if first:
-        pairs = [(a + c, b + d) for (a, b), (c, d) in zip(pairs, first, strict=True)]
-    if ceil_mode:
-        made = g.made()[2:]
-        sizes = g.shape(x)[2:]
-        if any(not isinstance(m, int) for m in made) or None in sizes:
-            raise Refusal("ceil_mode needs a known input size.", "Export it with a fixed height and width.")
-        missing = [
-            (m - 1) * s + (k - 1) * d + 1 - ((n or 0) + a + b)
-            for m, s, k, d, n, (a, b) in zip(made, strides, kernel, rate, sizes, pairs, strict=True)
-        ]
-        pairs = [(a, b + max(more, 0)) for (a, b), more in zip(pairs, missing, strict=True)]
-    return {"kernel_shape": kernel, "strides": strides, "pads": Pads(tuple(pairs)).onnx}
+    @torch_operation("max_pool1d_with_indices.default")
+    @torch_operation("max_pool2d_with_indices.default", "max_pool3d_with_indices.default")
+    @staticmethod
+    def aten(g: TorchCapture, *given: Any) -> tuple[ir.Value, None]:
+        return MaxPool.aten(g, *given), None
 
 
 class AveragePool(_Pool):
@@ -246,6 +230,8 @@ class AveragePool(_Pool):
             settings |= {"ceil_mode": True, "count_include_pad": False}
         elif not self.count_include_pad and self.is_same(n.shape()[2:]):
             return Call("average_pool_same", (n.x(), self.kernel_shape, self.strides))
+        elif self.count_include_pad and pairs is not None:
+            return Module(f"nn.AvgPool{rank}d", (), settings, inputs=(padded(n.x(), pairs),))
         else:
             raise LookupError(f"torch's AvgPool{rank}d has no padding {pairs}")
         return Module(f"nn.AvgPool{rank}d", (), settings, inputs=(n.x(),))
@@ -260,6 +246,20 @@ class AveragePool(_Pool):
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         x = g.first(layer, x)
         return g.last(layer, g.op(AveragePool(**_Pool.windows(layer, g.shape(x)[2:])), x))
+
+    def opened(self, g: Builder, *inputs: Any) -> ir.Value:
+        """Windows over zeros, and each mean over the elements that count in the place of all."""
+        x: ir.Value = inputs[0]
+        sizes = g.shape(x)[1:-1]
+        pairs = self.pairs(sizes)
+        if pairs is None or self.ceil_mode or None in sizes or set(self.rate()) != {1}:
+            raise LookupError("its windows depend on a size that is known at run time only")
+        found: np.ndarray = np.ones(())
+        for k, s, n, (front, back) in zip(self.kernel_shape, self.strides, sizes, pairs, strict=True):
+            count = ((n or 0) + front + back - k) // s + 1
+            found = found[..., None] * counted(k, s, count, front, (0, n or 0))
+        wide = replace(self, count_include_pad=1)
+        return divided(g, g.op(wide, x), self.kernel_shape, found[None, ..., None])
 
     @torch_operation("avg_pool1d.default")
     @staticmethod
@@ -287,13 +287,18 @@ class AveragePool(_Pool):
         divisor_override: int | None,
     ) -> ir.Value:
         if divisor_override is not None:
-            raise Refusal(f"divisor_override={divisor_override} has no mapping.")
+            if ceil_mode:
+                raise Refusal(f"divisor_override={divisor_override} with ceil_mode has no mapping.")
+            y = AveragePool.aten(g, x, kernel_size, stride, padding, False, True, None)
+            count = math.prod(spread(kernel_size, len(g.shape(x)) - 2))
+            return g.op(Mul(), y, g.constant(count / divisor_override, like=y))
         batched(g.shape(x), len(kernel_size))
         numbers_of(x)
         rank = len(g.shape(x)) - 2
-        found = _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
-        if ceil_mode and found != _windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True):
-            raise Refusal("ceil_mode makes the last window smaller than the others.", "Use ceil_mode=False.")
+        found = windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
+        if ceil_mode and found != (wide := windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True)):
+            whole = g.op(AveragePool(**wide, count_include_pad=1), x)
+            return divided(g, whole, wide["kernel_shape"], counts(g, x, wide, found, count_include_pad))
         included = int(count_include_pad and any(found["pads"]))
         return g.op(AveragePool(**found, count_include_pad=included), x)
 

@@ -7,13 +7,27 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Function, Op, Type, View, keras_layer, there
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Function,
+    Op,
+    Refusal,
+    TorchCapture,
+    Type,
+    View,
+    keras_layer,
+    there,
+    torch_operation,
+)
 from converter.ops.cast import Cast, Where
 from converter.ops.compare import GreaterOrEqual, Less
 from converter.ops.elementwise import Div
 from converter.ops.indexing import Squeeze
-from converter.ops.padding import scalar
-from converter.ops.records import Module, Record
+from converter.ops.padding import batched, scalar
+from converter.ops.pool import AveragePool, MaxPool
+from converter.ops.pool_windows import numbers_of
+from converter.ops.records import Layer, Module, Record
 from converter.ops.reduce import ReduceMax, ReduceMean, ReduceSum
 from converter.ops.shape import Unsqueeze
 from converter.ops.sizes import counted, minus, over, plus, size, times
@@ -67,6 +81,11 @@ class _Adaptive(Function, abstract=True):
         name = f"nn.Adaptive{self.kind}Pool{len(self.output_size)}d"
         return Module(name, (scalar(self.output_size),), inputs=(n.x(),))
 
+    def keras(self, n: View) -> Record:
+        kind = {"Avg": "Average"}.get(self.kind, self.kind)
+        settings = {"output_size": scalar(self.output_size)}
+        return Layer(f"Adaptive{kind}Pooling{len(self.output_size)}D", settings, inputs=(n.x(),))
+
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         (x,) = inputs
         for i, count in enumerate(self.output_size):
@@ -97,6 +116,47 @@ class _Adaptive(Function, abstract=True):
     def reduced(self, g: Builder, windows: ir.Value, axis: int, lengths: ir.Value) -> ir.Value:
         """Each window as one element; `lengths` has the axis with length 1."""
         raise LookupError(f"{type(self).__name__} does not say how it reduces")
+
+
+class _AdaptiveAten(Op, abstract=True):
+    """torch's adaptive pooling: a reduction for one window, equal windows where the size divides, else as they come."""
+
+    @torch_operation("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
+    @staticmethod
+    def average(g: TorchCapture, x: ir.Value, output_size: tuple[Any, ...]) -> ir.Value:
+        sizes = windows_of(g, x, output_size)
+        if set(sizes) == {1}:
+            return g.op(ReduceMean(axes=tuple(range(2, len(g.shape(x)))), keepdims=1), x)
+        equal = equal_windows(g, x, sizes)
+        return g.op(AveragePool(**equal) if equal else AdaptiveAveragePool(output_size=sizes), x)
+
+    @torch_operation("adaptive_max_pool1d.default", "adaptive_max_pool2d.default", "adaptive_max_pool3d.default")
+    @staticmethod
+    def largest(g: TorchCapture, x: ir.Value, output_size: tuple[Any, ...]) -> tuple[ir.Value, None]:
+        sizes = windows_of(g, x, output_size)
+        if set(sizes) == {1}:
+            return g.op(ReduceMax(axes=tuple(range(2, len(g.shape(x)))), keepdims=1), x), None
+        equal = equal_windows(g, x, sizes)
+        return g.op(MaxPool(**equal) if equal else AdaptiveMaxPool(output_size=sizes), x), None
+
+
+def windows_of(g: TorchCapture, x: ir.Value, output_size: tuple[Any, ...]) -> tuple[int, ...]:
+    """How many windows each spatial axis has."""
+    batched(g.shape(x), len(output_size))
+    numbers_of(x)
+    found = tuple(m if m is not None else n for n, m in zip(g.shape(x)[2:], output_size, strict=True))
+    if any(not isinstance(m, int) for m in found):
+        raise Refusal("how many windows it has is known at run time only.", "Export it with fixed sizes.")
+    return tuple(int(m or 0) for m in found)
+
+
+def equal_windows(g: TorchCapture, x: ir.Value, sizes: tuple[int, ...]) -> dict[str, Any]:
+    """The attributes of a pooling whose windows are these, {} where they are not equal."""
+    known = g.shape(x)[2:]
+    if any(n is None or n % m for n, m in zip(known, sizes, strict=True)):
+        return {}
+    kernel = tuple((n or 0) // m for n, m in zip(known, sizes, strict=True))
+    return {"kernel_shape": kernel, "strides": kernel}
 
 
 class AdaptiveMaxPool(_Adaptive):

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from converter.graph.graph import ROLE, SCOPE, TRAINABLE, local_name, place_of
-from converter.write.view import LOCAL, Item, items_of
+from converter.graph.graph import LOCAL, ROLE, SCOPE, TRAINABLE, local_name, place_of
+from converter.write.view import Item, items_of
 
 INDEX = re.compile(r"(\d+)([a-z]?)(?=[_\-./ ])")
 SEPARATORS = "_-./ "
@@ -61,7 +61,8 @@ def _level(items: list[Item], depth: int) -> None:
 def _name(item: Item) -> str:
     if item.scope:
         return item.scope.rsplit("#", 1)[0]
-    return local_name(place_of(item.nodes[0]))
+    place = place_of(item.nodes[0])
+    return local_name(place) if place.local is None else place.local
 
 
 def _best(items: list[Item], names: list[str], taken: set[int]) -> list[_Block] | None:

@@ -96,7 +96,7 @@ class Text:
         if isinstance(item, slice):
             bounds = ["" if b is None else self.expr(b) for b in (item.start, item.stop)]
             return ":".join([*bounds, *([self.expr(item.step)] if item.step is not None else [])])
-        return self.expr(item)
+        return "..." if item is Ellipsis else self.expr(item)
 
     @staticmethod
     def _bracketed(text: str, tight: float) -> str:

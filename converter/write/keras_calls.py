@@ -47,6 +47,15 @@ def called(node: ir.Node) -> NodeCall:
     return NodeCall(view, record, tuple(node.outputs), keys)
 
 
+def lacks(node: ir.Node) -> bool:
+    """Whether the op of a node has no answer for Keras."""
+    try:
+        called(node)
+    except LookupError:
+        return True
+    return False
+
+
 def _key(view: NodeView, record: Layer, own: bool) -> Any:
     """Layers with the same key are one layer: a module that is called several times."""
     weights = tuple(sorted((k, id(v), str(axes)) for k, (v, axes) in record.weights.items()))

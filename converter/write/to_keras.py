@@ -243,6 +243,8 @@ class _Writer:
         name = self._name(own)
         table = data.reshape(1, -1).astype(np.float32) if whole else data.reshape(1, -1)
         kept = known.then("R", table.shape) if known is not None and known.path and data.shape != table.shape else known
+        if whole:
+            kept = None  # a table of floats is no copy of it
         trainable = known is not None and known.trainable and not whole
         self.weights.append(Weight(name, "embeddings", table, kept, trainable))
         self._read(name, known, table.size if trainable else 0)

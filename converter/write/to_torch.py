@@ -136,7 +136,7 @@ class _Writer:
         if key in self.known:
             return self.known[key]
         layer = view.local
-        attribute = scope.attributes.take(layer if view.own else f"{layer}_{view.role}")
+        attribute = scope.attributes.take(layer if view.own else view.named(view.role))
         self.known[key] = self.known[shared] = scope.prefix + attribute
         self.used(record.cls)
         fixed = []
@@ -171,7 +171,7 @@ class _Writer:
         known = origin(value)
         data = value.meta.get(base.EXACT, array(value))
         own = known.path.rsplit("/", 1)[-1] if known is not None else "constant"
-        attribute = scope.attributes.take(f"{view.local}_{own}")
+        attribute = scope.attributes.take(view.named(own))
         self.known[id(value)] = scope.prefix + attribute
         kind = {} if data.dtype == np.float32 else {"dtype": Literal(f"torch.{data.dtype}")}
         trainable = known is not None and known.trainable
@@ -200,6 +200,7 @@ class _Writer:
                 name = item.scope.rsplit("#", 1)[0]
                 attribute = name if parent.sequential else parent.attributes.take(name)
                 shown = re.sub(r"\d+", "", parent.attribute if parent.sequential else name)
+                shown = item.scope.rsplit("#", 1)[1].partition("@")[2] or shown
                 self.scopes[path] = ClassText(class_name(shown), f"{parent.prefix}{attribute}.", attribute)
                 self.scopes[path].sequential = item.scope.endswith("#seq")
             self._register(item.children)

@@ -7,14 +7,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.graph import ROLE, Place, array, dims, facts_of, local_name, origin, place_of
+from converter.graph.graph import LOCAL, ROLE, Place, array, dims, facts_of, local_name, origin, place_of
 from converter.graph.nested import reads
 from converter.ops import base
 from converter.ops.base import Dims, Op
 from converter.ops.records import Record, Ref
-
-LOCAL = "kconvert.local"
-"""Metadata: the layer's name inside its block, where it differs from its own."""
 
 
 class NodeView:
@@ -29,6 +26,14 @@ class NodeView:
         self.trainable = self.place.trainable
         self.training = facts_of(node)
         self.local = node.metadata_props.get(LOCAL) or local_name(self.place) or node.op_type.lower()
+        self.inside = node.metadata_props.get(LOCAL) == ""
+        """Whether it is what the scope's own layer does, so that what it has needs no name before its own."""
+        if self.inside:
+            self.local = self.role or node.op_type.lower()
+
+    def named(self, part: str) -> str:
+        """What a part of the layer is called in its scope: 'conv_activation', or 'activation' in the layer itself."""
+        return part if self.inside else f"{self.local}_{part}"
 
     def value(self, index: int) -> ir.Value:
         """The value at an input that must be there."""

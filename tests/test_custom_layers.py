@@ -1,0 +1,221 @@
+"""Layers, models and functions of the user's own: opened, written as classes of their own, equal in float64."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+import converter
+from converter.cli import convert as command
+from converter.errors import Unsupported, UsageError
+from tests.own_layers import Branching, Closed, Gated, Net, Pooled, Stack, shifted
+
+L = keras.layers
+HERE = Path(__file__).parent
+OWN = {"own>Gated": Gated, "own>Stack": Stack, "own>Net": Net, "own>Pooled": Pooled, "shifted": shifted}
+
+
+def moved(model: Any) -> Any:
+    """The model with random weights, none of them at its initial value."""
+    rng = np.random.default_rng(7)
+    for weight in model.weights:
+        weight.assign(rng.normal(size=weight.shape))
+    return model
+
+
+def functional() -> Any:
+    x = keras.Input((None, 3), name="x")
+    return moved(keras.Model(x, L.Dense(2, name="end")(Gated(5, name="two")(Gated(4, name="one")(x)))))
+
+
+def sequential() -> Any:
+    return moved(keras.Sequential([keras.Input((6, 3)), Gated(4), L.Dense(2, activation=shifted)]))
+
+
+def subclassed() -> Any:
+    model = Net(4)
+    model(np.zeros((2, 5), "int32"))
+    return moved(model)
+
+
+def nested() -> Any:
+    x = keras.Input((7, 3), name="x")
+    return moved(keras.Model(x, list(Stack(4, name="stack")(x))))
+
+
+def twice() -> Any:
+    x, block = keras.Input((5, 4), name="x"), Gated(4, name="block")
+    return moved(keras.Model(x, block(block(x))))
+
+
+def masked() -> Any:
+    ids = keras.Input((6,), dtype="int32", name="ids")
+    return moved(keras.Model(ids, Pooled(name="pooled")(L.Embedding(9, 4, mask_zero=True, name="table")(ids))))
+
+
+MODELS: dict[str, Callable[[], Any]] = {
+    each.__name__: each for each in (functional, sequential, subclassed, nested, twice, masked)
+}
+
+
+def proven(made: converter.Conversion) -> converter.Conversion:
+    assert made.report.passed, str(made.report)
+    assert made.report.proof, made.report.rests_on
+    return made
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_live_models(name: str) -> None:
+    proven(converter.convert(MODELS[name](), "torch"))
+
+
+def test_onnx() -> None:
+    proven(converter.convert(functional(), "onnx"))
+
+
+@pytest.mark.parametrize("name", ["functional", "sequential", "subclassed"])
+def test_files(name: str, tmp_path: Path) -> None:
+    MODELS[name]().save(tmp_path / "m.keras")
+    with pytest.raises(Unsupported, match=r"--custom .*--trust"):
+        converter.convert(tmp_path / "m.keras", "torch")
+    proven(converter.convert(tmp_path / "m.keras", "torch", custom=OWN))
+
+
+def test_each_class_is_written_once_under_its_name() -> None:
+    made = converter.convert(functional(), "torch", verify=False)
+    assert re.findall(r"^class (\w+)", made.source, re.M) == ["Gated", "Model"]
+    assert "x = x * (1.0 + self.scale)" in made.source
+    for line in ("self.one = Gated(", "self.two = Gated(", "self.scale = nn.Parameter("):
+        assert line in made.source
+    keys = [f"{layer}.{key}" for layer in ("one", "two") for key in ("dense.weight", "norm.bias", "scale")]
+    assert set(keys) < set(made.model.state_dict())
+    assert all(parameter.requires_grad for parameter in made.model.parameters())
+    assert len(list(made.model.parameters())) == 12
+    assert ("one/scale", "one.scale") in [(each.source, each.target) for each in made.mapping]
+
+
+def test_layers_of_layers_keep_their_attributes() -> None:
+    made = converter.convert(nested(), "torch", verify=False)
+    assert re.findall(r"^class (\w+)", made.source, re.M) == ["Gated", "Stack", "Model"]
+    assert made.source.count("self.blocks_1(x)") == 2
+    assert "stack.blocks_0.dense.weight" in made.model.state_dict()
+
+
+def test_lengths_stay_open() -> None:
+    made = converter.convert(functional(), "torch", verify=False)
+    for shape in ((1, 2, 3), (4, 9, 3)):
+        assert made.model(torch.zeros(shape)).shape == (*shape[:2], 2)
+
+
+def test_subclassed_model_learns_and_drops() -> None:
+    made = converter.convert(subclassed(), "torch", verify=False)
+    ids = torch.ones((2, 5), dtype=torch.int32)
+    made.model.train()
+    one, two = made.model(ids)["steps"], made.model(ids)["steps"]
+    assert not torch.equal(one, two), "Dropout acts while training"
+    one.sum().backward()
+    assert made.model.stack.blocks_0.scale.grad is not None
+
+
+def test_what_nothing_tells_is_asked_for() -> None:
+    with pytest.raises(UsageError, match="not built"):
+        converter.convert(Net(4), "torch")
+
+
+def test_branch_on_numbers_is_refused_with_its_line() -> None:
+    x = keras.Input((3,))
+    with pytest.raises(Unsupported, match=r"branches on the numbers.*own_layers.py, line \d+: if ops.sum\(x\) > 0"):
+        converter.convert(keras.Model(x, Branching(name="b")(x)), "torch")
+
+
+def test_lambda(tmp_path: Path) -> None:
+    x = keras.Input((3,))
+    keras.Model(x, L.Lambda(lambda t: t * 2.0 + 1.0, name="line")(x)).save(tmp_path / "m.keras")
+    with pytest.raises(Unsupported, match="--trust"):
+        converter.convert(tmp_path / "m.keras", "torch")
+    assert "x * 2.0 + 1.0" in proven(converter.convert(tmp_path / "m.keras", "torch", trust=True)).source
+    for name in ("line", "<lambda>"):
+        made = proven(converter.convert(tmp_path / "m.keras", "torch", custom={name: shifted}))
+        assert torch.equal(made.model(torch.tensor([[-1.0, 0.0, 2.0]])), torch.tensor([[1.0, 1.0, 3.0]]))
+
+
+def test_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own, where nothing is registered."""
+    functional().save(tmp_path / "m.keras")
+    run = [sys.executable, "-m", "converter", "m.keras", "--to", "torch"]
+    given = ["--custom", f"Gated={HERE / 'own_layers.py'}:Gated"]
+    env = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    refused = subprocess.run(run, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert refused.returncode == 3
+    assert "--custom" in refused.stderr
+    done = subprocess.run([*run, *given], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "m -> torch: equal. It rests on float64" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "options", [["--custom", "Gated"], ["--custom", "Gated=nothing"], ["--custom", "A=a:b", "--custom", "A=a:c"]]
+)
+def test_custom_is_checked_first(options: list[str], tmp_path: Path) -> None:
+    functional().save(tmp_path / "m.keras")
+    with pytest.raises(UsageError, match="--custom"):
+        CliRunner().invoke(command, [str(tmp_path / "m.keras"), "--to", "torch", *options], catch_exceptions=False)
+
+
+def test_custom_and_trust_are_for_files() -> None:
+    for options in ({"custom": OWN}, {"trust": True}):
+        with pytest.raises(UsageError, match="live model"):
+            converter.convert(functional(), "torch", **options)
+
+
+@pytest.mark.parametrize("backend", ["tensorflow"])
+def test_other_backends(backend: str, tmp_path: Path) -> None:
+    """The layer travels to a process with Keras on torch, classes of __main__ too; one without get_config cannot."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(HERE)!r})
+import keras, converter
+from tests.own_layers import Gated, Closed
+
+class Mine(keras.layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.inner = units, Gated(units)
+    def call(self, x):
+        return self.inner(x) + 1
+    def get_config(self):
+        return {{**super().get_config(), "units": self.units}}
+
+x = keras.Input((5, 3))
+made = converter.convert(keras.Model(x, Mine(4, name="m")(x)), "torch")
+assert made.report.proof, str(made.report)
+assert made.source.count("class Mine(") == 1
+try:
+    converter.convert(keras.Model(x, Closed(2.0)(x)), "torch")
+except converter.errors.Unsupported as error:
+    assert "get_config" in str(error), error
+else:
+    raise SystemExit("a layer without get_config was converted")
+"""
+    (tmp_path / "run.py").write_text(script)
+    env = {**os.environ, "PYTHONPATH": str(HERE.parent), "KERAS_BACKEND": backend}
+    ran = subprocess.run([sys.executable, "run.py"], cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert ran.returncode == 0, ran.stderr
+
+
+def test_live_layer_without_a_config_is_converted_on_torch() -> None:
+    x = keras.Input((3,))
+    made = converter.convert(keras.Model(x, Closed(2.0)(x)), "torch")
+    assert made.report.passed
+    assert "float32" in made.report.rests_on
