@@ -16,13 +16,14 @@ aten = torch.ops.aten
 class Family:
     """Functions of the same inputs, by name.
 
-    `ort`: rows that onnxruntime computes otherwise, with the reason; `fixed`: those whose dtype does not follow the
-    module's.
+    `ort`, `keras`: rows that onnxruntime computes otherwise, and that Keras cannot say, with the reason; `fixed`: those
+    whose dtype does not follow the module's.
     """
 
     rows: dict[str, Callable[..., Any]]
     inputs: Callable[[], tuple[Tensor, ...]]
     ort: dict[str, str] = field(default_factory=dict)
+    keras: dict[str, str] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
 
 
@@ -199,10 +200,10 @@ REDUCED: dict[str, Callable[..., Any]] = {
     "sum_int": lambda x, i, b, s: i.sum(1),
     "sum_bool": lambda x, i, b, s: b.sum(),
     "sum_dtype": lambda x, i, b, s: i.sum(1, dtype=torch.float32),
-    "sum_number": lambda x, i, b, s: s.sum(),
+    "sum_number": lambda x, i, b, s: x.amax().sum(),
     "sum_empty": lambda x, i, b, s: x.sum(()),
     "mean_dtype": lambda x, i, b, s: i.mean(1, dtype=torch.float32),
-    "mean_number": lambda x, i, b, s: s.mean(),
+    "mean_number": lambda x, i, b, s: x.amax().mean(),
     "prod_int": lambda x, i, b, s: i.prod(0),
     "prod_bool": lambda x, i, b, s: b.prod(1),
     "max_int": lambda x, i, b, s: i.amax(2),
@@ -237,15 +238,15 @@ REDUCED: dict[str, Callable[..., Any]] = {
 SOFT: dict[str, Callable[..., Any]] = {
     "softmax": lambda x, i, b, s: torch.softmax(x, 1),
     "softmax_last": lambda x, i, b, s: torch.softmax(x, -1),
-    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32),
-    "softmax_number": lambda x, i, b, s: torch.softmax(s, 0),
+    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32) + 1.0,
+    "softmax_number": lambda x, i, b, s: torch.softmax(x.amax(), 0),
     "log_softmax": lambda x, i, b, s: torch.log_softmax(x, 0),
     "special": lambda x, i, b, s: torch.special.log_softmax(x, 2),
     "cumsum": lambda x, i, b, s: x.cumsum(1),
     "cumsum_int": lambda x, i, b, s: i.cumsum(-1),
     "cumsum_bool": lambda x, i, b, s: b.cumsum(0),
     "cumsum_dtype": lambda x, i, b, s: i.cumsum(0, dtype=torch.float32),
-    "cumsum_number": lambda x, i, b, s: s.cumsum(0),
+    "cumsum_number": lambda x, i, b, s: x.amax().cumsum(0),
     "cumprod": lambda x, i, b, s: x.cumprod(1),
     "cumprod_first": lambda x, i, b, s: x.cumprod(0),
     "cumprod_last": lambda x, i, b, s: i.cumprod(-1),
