@@ -18,8 +18,7 @@ from converter.graph.graph import GraphBuilder, array, dims, ir_shape, place_of
 from converter.ops import base
 from converter.ops.shape import Transpose
 
-LAST = "kconvert.last"
-"""Metadata of a node that reads and gives channels last."""
+LAST = base.LAST
 
 
 def turn(g: GraphBuilder) -> None:

@@ -33,7 +33,7 @@ class Gather(Op):
     """
 
     axis: int = 0
-    indices: Any = operand(1, default=None)
+    indices: Any = operand(1, default=None, computed=True)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         rank = np.ndim(self.indices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import onnx_ir as ir
@@ -37,6 +38,13 @@ class Reduce(Op, abstract=True):
     axes: tuple[int, ...] = operand(1)
 
     method: ClassVar[str]
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        axes = found.get("axes") or tuple(range(len(shapes[0])))
+        if not found.get("axes") and found.get("noop_with_empty_axes"):
+            raise LookupError(f"{cls.__name__} over no axis at all has no mapping")
+        return found | {"axes": axes}
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         gone = {a % len(perm) for a in self.axes}

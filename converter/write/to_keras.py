@@ -16,6 +16,7 @@ from converter.ops import base
 from converter.ops.records import Block, Call, Index, Infix, Layer, Ref, Size, refs, rewritten, walk
 from converter.write.keras_calls import FLOATS, NodeCall, called, dtype_of, float_of, folded, wanted
 from converter.write.keras_text import PARTS, BuildText, Built, Step, inlined
+from converter.write.keras_tied import reversible
 from converter.write.names import identifier, operation_names
 
 HALVING = re.compile(
@@ -87,7 +88,7 @@ class _Writer:
 
     def source(self, outputs: Any, title: str, name: str) -> KerasSource:
         """Write everything."""
-        calls = [call for node in self.graph if (call := self._call(node)) is not None]
+        calls = reversible([call for node in self.graph if (call := self._call(node)) is not None])
         if any(not isinstance(call.record, Layer) or _reads_constants(call.record) for call in calls):
             self.reserved = operation_names()
         inputs = []
@@ -189,7 +190,7 @@ class _Writer:
                 inputs.append(self._lowered(call, given))
         settings = {**layer.kwargs, **self.settings[name]}
         several = self.counts[call.keys[id(layer)]] > 1 or isinstance(call.record, Block)
-        return Built(name, layer.cls, settings, tuple(inputs), several)
+        return Built(name, layer.cls, settings, tuple(inputs), several, layer.call)
 
     def _layer_name(self, call: NodeCall, layer: Layer, main: str = "") -> str:
         """The name of a layer, new where its key is; with its weights and settings."""

@@ -60,6 +60,11 @@ def check(graph: ir.Graph) -> None:
         where = node.metadata_props.get("kconvert.layer") or node.name or ""
         if cls is None or not cls.targets()[0]:
             missing.append(Missing(where, node.op_type, "this operator has no PyTorch form."))
+            continue
+        try:
+            NodeView(node).record("torch")
+        except LookupError as error:
+            missing.append(Missing(where, node.op_type, f"{error.args[0]}."))
     if missing:
         raise Unsupported(missing)
 
