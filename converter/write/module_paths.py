@@ -14,6 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.graph.graph import CALL, LAYER, SCOPE
+from converter.ops import functional
 from converter.ops.records import Module, Ref
 from converter.write.view import LOCAL, Item, NodeView, items_of
 
@@ -51,7 +52,7 @@ def place(graph: ir.Graph, kept: Kept) -> dict[str, str]:
 class _Placing:
     def __init__(self, nodes: list[ir.Node], kept: Kept) -> None:
         self.kinds: dict[str, str] = {}
-        self.records = {id(node): NodeView(node).record("torch") for node in nodes}
+        self.records = {id(node): functional.for_torch(NodeView(node).record("torch")) for node in nodes}
         self.scopes: dict[int, tuple[str, ...]] = {}
         self.modules = {layer for layer, (_, role) in kept.places.items() if not role}
         self.seen: dict[str, list[str]] = {}

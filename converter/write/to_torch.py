@@ -13,7 +13,7 @@ import onnx_ir as ir
 from converter.errors import Item as Missing
 from converter.errors import Unsupported
 from converter.graph.graph import Origin, array, origin
-from converter.ops import base
+from converter.ops import base, functional
 from converter.ops.records import Literal, Module, Record
 from converter.write import module_paths, torch_main
 from converter.write.blocks import fold
@@ -62,6 +62,11 @@ def check(graph: ir.Graph) -> None:
         where = node.metadata_props.get("kconvert.layer") or node.name or ""
         if cls is None or not cls.targets()[0]:
             missing.append(Missing(where, node.op_type, "this operator has no PyTorch form."))
+            continue
+        try:
+            NodeView(node).record("torch")
+        except LookupError as error:
+            missing.append(Missing(where, node.op_type, f"{error.args[0]}."))
     if missing:
         raise Unsupported(missing)
 
@@ -103,7 +108,7 @@ class _Writer:
         else:
             self.kinds = module_paths.place(graph, kept)
         self.views = {id(node): NodeView(node) for node in graph}
-        self.records = {key: view.record("torch") for key, view in self.views.items()}
+        self.records = {key: functional.for_torch(view.record("torch")) for key, view in self.views.items()}
 
     def source(self) -> TorchSource:
         """Write everything."""

@@ -76,7 +76,9 @@ class NodeView:
         return self.has(index) and origin(self.value(index)) is not None
 
     def record(self, target: str) -> Record:
-        """What the op becomes in a target, 'torch' or 'keras'."""
+        """What the op becomes in a target, 'torch' or 'keras'; LookupError says why it becomes nothing."""
+        if self.outputs > 1 and not self.op.domain and self.outputs != self.op.count():
+            raise LookupError(f"the optional outputs of {self.node.op_type} have no mapping")
         record: Record = getattr(self.op, target)(self)
         return record
 
