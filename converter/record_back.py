@@ -7,7 +7,7 @@ module, bit by bit: a record that tells a tale is not used.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -21,11 +21,12 @@ from converter.sources import Source
 
 COUNTER = "num_batches_tracked"
 USED = "config restored from the record"
-Convert = Callable[[Any, str, str], Conversion]
+Layout = Literal["native", "source"]
+Convert = Callable[[Any, str, Layout], Conversion]
 """(Keras model, name, layout) -> its conversion to PyTorch, nothing verified."""
 
 
-def made(source: Source, layout: str, convert: Convert) -> Conversion:
+def made(source: Source, layout: Layout, convert: Convert) -> Conversion:
     """The conversion of a PyTorch source to the Keras model that it came from; Unfit where it is that no more."""
     from converter.write import keras_load, torch_load
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 from converter import record, record_module
 from converter.conversion import Turn
@@ -60,7 +60,7 @@ class Rebuilt:
 
     model: Any
     text: str
-    layout: str
+    layout: Literal["native", "source"]
     turns: list[Turn]
     exact: bool
     """Whether its configuration is the one of the record, byte by byte."""
@@ -91,7 +91,7 @@ def rebuild(source: Source, layout: str) -> Rebuilt:
     return Rebuilt(model, _text(str(model.name), vetted), before, turns, exact, belongs)
 
 
-def _boundary(parts: Mapping[str, Any]) -> tuple[str, list[Turn]]:
+def _boundary(parts: Mapping[str, Any]) -> tuple[Literal["native", "source"], list[Turn]]:
     layout, turns = parts.get("layout"), parts.get("turns")
     if layout not in ("native", "source") or not isinstance(turns, list):
         raise BadInput("the record does not say which axis order it was converted with.")
@@ -101,7 +101,7 @@ def _boundary(parts: Mapping[str, Any]) -> tuple[str, list[Turn]]:
         if not fits or turn[1] not in ("input", "output") or sorted(map(repr, turn[3])) != _axes(len(turn[3])):
             raise BadInput(f"the record has a turn that is none: {turn!r:.80}.")
         found.append(Turn(turn[0], turn[1], turn[2], tuple(turn[3])))
-    return layout, found
+    return "native" if layout == "native" else "source", found
 
 
 def _axes(rank: int) -> list[str]:

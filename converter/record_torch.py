@@ -43,7 +43,7 @@ class State:
 
 def state_of(model: Any, read: set[str]) -> State:
     """The state dict of a module or an exported program, without what the graph reads; it owns its memory."""
-    from converter.capture.from_torch import to_numpy
+    from converter.capture.torch_graph import to_numpy
 
     held = model.state_dict() if callable(model.state_dict) else model.state_dict
     every: dict[str, Any] = {"remove_duplicate": False} if callable(model.state_dict) else {}
@@ -246,4 +246,4 @@ def _entry(key: Any, entry: Any, tensors: Mapping[str, np.ndarray]) -> tuple[str
     if not isinstance(entry, list) or list(map(type, entry)) != [str, str, bool, bool] or key not in tensors:
         raise BadInput(f"the record: expected an entry of the state dict with its tensor, received {key!r:.80}.")
     _path(key)
-    return entry[0], entry[1], Held(tensors[key], entry[2], entry[3])
+    return entry[0], entry[1], Held(tensors[key], entry[2], entry[3], split=entry[0] != "")

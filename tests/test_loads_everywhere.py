@@ -69,7 +69,7 @@ def put(folder: Path, name: str, module: Any, *shapes: tuple[int, ...]) -> None:
     with torch.no_grad():
         answer = module.eval()(*inputs)
     outputs = [answer] if isinstance(answer, torch.Tensor) else list(answer)
-    kept = {f"in{i}": turned("input", i, data.numpy()) for i, data in enumerate(inputs)}
+    kept: dict[str, Any] = {f"in{i}": turned("input", i, data.numpy()) for i, data in enumerate(inputs)}
     kept |= {f"out{i}": turned("output", i, data.numpy()) for i, data in enumerate(outputs)}
     np.savez(folder / f"{name}.npz", **kept)
 
@@ -85,9 +85,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("written")
     for name, (cls, shape) in test_record.NETWORKS.items():
         put(made, name, test_record.filled(cls()), shape)
-    for name in ("separable", "nested"):
+    cases: dict[str, list[tuple[int, ...]]] = {"separable": [(2, 3, 9, 9)], "nested": [(2, 6), (2, 6)]}
+    for name, shapes in cases.items():
         module = test_record.there(test_record.seeded(test_record.MODELS[name]()))
-        shapes = {"separable": [(2, 3, 9, 9)], "nested": [(2, 6), (2, 6)]}[name]
         inputs = [torch.rand(shape) for shape in shapes]
         back = converter.convert(module, "keras", verify=False)
         back.save(made / f"{name}.keras")
@@ -95,7 +95,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             answer = module(*inputs)
         given = [x.permute(0, 2, 3, 1) if x.ndim == 4 else x for x in inputs]
         outputs = [answer[key] for key in sorted(answer)] if isinstance(answer, dict) else [answer]
-        kept = {f"in{i}": data.numpy() for i, data in enumerate(given)}
+        kept: dict[str, Any] = {f"in{i}": data.numpy() for i, data in enumerate(given)}
         np.savez(made / f"{name}.npz", **kept, **{f"out{i}": data.numpy() for i, data in enumerate(outputs)})
     return made
 

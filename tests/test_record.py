@@ -256,7 +256,7 @@ def test_a_record_that_is_no_json_and_one_that_answers_otherwise() -> None:
     lying = altered(there(seeded(sequential())), another)
     with pytest.raises(UsageError, match="becomes another source text"):
         converter.convert(lying, "keras", verify=False)
-    older = altered(there(seeded(sequential())), lambda p: (another(p), p.update(version="0.0.9")))
+    older = altered(altered(there(seeded(sequential())), another), lambda p: p.update(version="0.0.9"))
     next(older.parameters()).data -= 2.0
     assert not converter.convert(older, "keras").report.passed  # what the judge is for
 
@@ -279,7 +279,8 @@ class Inner(nn.Module):
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.norm(self.act(self.lin(x))) + x)
+        y: Tensor = self.act(self.norm(self.act(self.lin(x))) + x)
+        return y
 
 
 class Network(nn.Module):
@@ -300,7 +301,8 @@ class Network(nn.Module):
         x = self.stem(x)
         x = self.blocks[0](x) + self.blocks[2](self.blocks[1](x))
         x = torch.relu(self.table["left"](x)) + self.table["7"](x)
-        return self.shared(self.shared(self.mixed(x)))
+        y: Tensor = self.shared(self.shared(self.mixed(x)))
+        return y
 
 
 class Crossed(nn.Module):
@@ -314,7 +316,8 @@ class Crossed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.pair["b"](self.between(self.pair["a"](x)))
-        return self.held.norm(self.between[0](self.held.lin(x)))
+        y: Tensor = self.held.norm(self.between[0](self.held.lin(x)))
+        return y
 
 
 class Images(nn.Module):
@@ -329,7 +332,8 @@ class Images(nn.Module):
         self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 2))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(torch.flatten(self.features(x), 1))
+        y: Tensor = self.head(torch.flatten(self.features(x), 1))
+        return y
 
 
 NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
@@ -498,3 +502,20 @@ def test_a_file_with_a_record_of_other_members_is_refused(tmp_path: Path) -> Non
         file.writestr("kconvert.safetensors", b"\xff" * 64)
     with pytest.raises(BadInput, match=r"kconvert\.safetensors"):
         converter.convert(tmp_path / "net.keras", "torch", verify=False)
+
+
+def test_parts_of_a_weight_come_back_where_the_weight_is_what_was_made_of_them() -> None:
+    """As with an LSTM's two biases, whose sum is one weight in Keras: while that is the same, the parts are."""
+    _, model = from_torch()
+    found = record.attached(model)
+    assert found is not None
+    layer_of = model.get_layer("blocks_0_lin")
+    weights = [keras.ops.convert_to_numpy(w) for w in sorted(layer_of.weights, key=lambda w: str(w.name))]
+    part = np.full(8, 0.125, "float32")
+    record.attach(model, replace(found, tensors={**found.tensors, "blocks.0.lin.bias": part}))
+    entry = ["blocks_0_lin", record.digest_of_arrays(weights), True, True]
+    altered(model, lambda p: p["kept"].update({"blocks.0.lin.bias": entry}))
+    assert (converter.convert(model, "torch", verify=False).model.blocks[0].lin.bias == 0.125).all()
+    layer_of.kernel.assign(layer_of.kernel + 1.0)
+    after = converter.convert(model, "torch", verify=False).model.blocks[0].lin.bias
+    assert np.array_equal(after.detach().numpy(), keras.ops.convert_to_numpy(layer_of.bias))

@@ -84,8 +84,10 @@ def _dtype(name: str) -> np.dtype[Any]:
     if name == "BF16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(DTYPES[name]).newbyteorder("<") if ITEMSIZE[name] > 1 else np.dtype(DTYPES[name])
+        half: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return half
+    made: np.dtype[Any] = np.dtype(DTYPES[name])
+    return made.newbyteorder("<") if ITEMSIZE[name] > 1 else made
 
 
 def vetted(text: str, schema: str, source: str, target: str) -> dict[str, Any]:

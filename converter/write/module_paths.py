@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx_ir as ir
 
-from converter.graph.graph import CALL, LAYER, SCOPE
+from converter.graph.graph import CALL, LAYER, LOCAL, SCOPE
 from converter.ops import functional
 from converter.ops.records import Module, Ref
-from converter.write.view import LOCAL, Item, NodeView, items_of
+from converter.write.view import Item, NodeView, items_of
 
 SEQUENTIAL, LIST, DICT = "nn.Sequential", "nn.ModuleList", "nn.ModuleDict"
 
@@ -28,6 +28,8 @@ class Held:
     data: np.ndarray
     parameter: bool
     trainable: bool
+    split: bool = False
+    """It belongs to a layer whose weights are those that were made of it: an LSTM's bias is a sum in Keras."""
 
 
 @dataclass(frozen=True)
@@ -159,10 +161,10 @@ class _Placing:
                 before = value.producer() if value is not None else None
                 if before is not None and id(before) in of and of[id(before)] != of[id(node)]:
                     needs[of[id(node)]].add(of[id(before)])
-        left = {key: len(before) for key, before in needs.items()}
+        left = {key: len(needed) for key, needed in needs.items()}
         readers: dict[tuple[object, ...], list[tuple[object, ...]]] = defaultdict(list)
-        for key, before in needs.items():
-            for each in before:
+        for key, needed in needs.items():
+            for each in needed:
                 readers[each].append(key)
         ready = [key for key, count in left.items() if count == 0]
         done = 0

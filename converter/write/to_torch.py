@@ -212,8 +212,9 @@ class _Writer:
         """An entry of the state dict that no layer makes, or makes with a number that every such layer has."""
         before = self.weights.get(key)
         if before is not None:
-            if before.origin is None and (before.data.shape, before.data.dtype) == (held.data.shape, held.data.dtype):
-                self.weights[key] = replace(before, data=held.data)
+            alike = (before.data.shape, before.data.dtype) == (held.data.shape, held.data.dtype)
+            if alike and (before.origin is None or held.split):
+                self.weights[key] = replace(before, data=held.data, origin=None)
             return
         *parts, name = key.split(".")
         modules = {place for what, place in self.known.items() if what[0] != "call"}
