@@ -17,7 +17,6 @@ PLAIN = "Save the model before it is quantised, with its LoRA weights merged."
 
 KERAS: dict[str, str] = {
     # keras.ops, where a layer does the same
-    "Concatenate": "Use layers.Concatenate(axis=...)([a, b]).",
     "Hstack": "Use layers.Concatenate(axis=1)([a, b]).",
     "Reshape": "Use layers.Reshape(lengths without the batch)(x).",
     "Ravel": "Use layers.Flatten()(x), which keeps the batch axis.",
@@ -29,7 +28,6 @@ KERAS: dict[str, str] = {
     "Dot": "Use layers.Dot(axes=...)([a, b]).",
     "Repeat": "Use layers.UpSampling1D(size)(x), which repeats steps, or layers.RepeatVector(n)(x).",
     "Normalize": "Use layers.UnitNormalization(axis=...)(x).",
-    "Reciprocal": "Use 1.0 / x.",
     "Split": "Take the parts by slices: x[:, :4], x[:, 4:].",
     "Take": "Take the part by a slice or an index: x[:, 0].",
     "Resize": "Use layers.Resizing(height, width)(x).",
@@ -50,7 +48,6 @@ KERAS: dict[str, str] = {
     "SparseSigmoid": 'Use layers.Activation("sparse_sigmoid")(x).',
     "Sparsemax": 'Use layers.Activation("sparsemax")(x).',
     "Threshold": "Use layers.ReLU(threshold=...)(x), which gives 0 below the threshold.",
-    "Exp": 'Use layers.Activation("exponential")(x).',
     # layers
     "Lambda": "Give its function: --custom NAME=pkg.mod:function with the layer's name (custom= in Python); or vouch "
     "for the file with --trust (trust=True), which runs its code. Else code is never run.",
@@ -59,23 +56,20 @@ KERAS: dict[str, str] = {
 }
 
 TORCH: dict[str, str] = {
-    "stack.default": "Use torch.cat([a.unsqueeze(1), b.unsqueeze(1)], 1).",
-    "hstack.default": "Use torch.cat([a, b], 1).",
-    "concatenate.default": "Use torch.cat.",
     "matmul.default": "Use nn.Linear for a tensor and a weight.",
     "mm.default": "Use nn.Linear for a tensor and a weight.",
     "addmm.default": "Use nn.Linear for a tensor and a weight.",
     "einsum.default": "Use nn.Linear for a tensor and a weight.",
-    "square.default": "Use x * x.",
-    "pow.Tensor_Scalar": "Use x * x for the square.",
-    "movedim.int": "Use x.permute(...).",
-    "swapaxes.default": "Use x.transpose(a, b).",
-    "multiply.Tensor": "Use a * b.",
-    "subtract.Tensor": "Use a - b.",
     "rrelu.default": "Use nn.LeakyReLU(slope), which is what it does at inference.",
-    "clamp_min.default": "Use x.clamp(min=...).",
     "max_pool2d_with_indices.default": "Use nn.MaxPool2d without return_indices.",
 }
+
+
+RANDOM = frozenset(
+    {"rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "multinomial"}
+    | {"normal", "normal_functional", "uniform", "exponential", "native_dropout"}
+)
+"""Operations of aten that draw numbers."""
 
 
 def of(name: str) -> str:
@@ -85,4 +79,6 @@ def of(name: str) -> str:
 
 def of_torch(name: str) -> str:
     """What to do about a PyTorch operation without a mapping."""
+    if name.partition(".")[0] in RANDOM:
+        return "It draws numbers at random, which differ from framework to framework: give them to it as an input."
     return TORCH.get(name, "Replace it by operations that have a mapping; `kconvert support --torch` lists them.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from converter.cli_verify import verify
 from converter.errors import BadInput, ConvertError, NotEquivalent, Unsupported, UsageError
 from converter.streams import fill
 
@@ -27,7 +28,8 @@ SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 @click.command(
     context_settings=SETTINGS,
-    epilog="`kconvert support` prints what is supported; a model of that name is ./support.",
+    epilog="`kconvert verify A B` compares two models, `kconvert support` prints what is supported; models of these "
+    "names are ./verify and ./support.",
 )
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--to", required=True, type=click.Choice(["torch", "keras", "onnx"]), help="The framework to convert to.")
@@ -117,7 +119,7 @@ def convert(model: Path, to: str, output: Path | None, reports: tuple[Path, ...]
             click.echo(f"kconvert: {error}", err=True)
     if failure is not None:
         raise failure
-    _show(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
+    show_report(report, written, quiet=bool(options["quiet"]), verbose=bool(options["verbose"]))
     return int(report.to_dict()["exit_code"])
 
 
@@ -133,7 +135,7 @@ def support(kind: str | None) -> int:
     return 0
 
 
-COMMANDS = {"support": support}
+COMMANDS = {"support": support, "verify": verify}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -220,7 +222,7 @@ def _checked(
 
 def _place(model: Path, to: str, output: Path | None, options: dict[str, Any]) -> Output:
     """Where the files go, which is free, and which reports they are wanted with."""
-    _own_process(bool(options["arch"] or options["custom"] or options["trust"]))
+    own_process(bool(options["arch"] or options["custom"] or options["trust"]))
     if not model.exists():
         raise BadInput(f"{model}: no such file. Check the path.")
 
@@ -234,7 +236,7 @@ def _place(model: Path, to: str, output: Path | None, options: dict[str, Any]) -
     check_free(files_of(where, to), bool(options["force"]))
 
     def wanted(report: Report) -> bool:
-        _judged(report, bool(options["require_proof"]))
+        judged(report, bool(options["require_proof"]))
         return report.exit_code in (None, 0) or bool(options["keep_going"])
 
     return Output(where, bool(options["force"]), wanted)
@@ -257,7 +259,7 @@ def _convert(model: Path, to: str, place: Output, options: dict[str, Any], say: 
     run(Asked(model, to, options["layout"], examples, *code), proving, place)
 
 
-def _judged(report: Report, require_proof: bool) -> None:
+def judged(report: Report, require_proof: bool) -> None:
     """Give the report the exit code that the verdict and --require-proof come to."""
     if report.passed is False:
         report.exit_code = NotEquivalent.exit_code
@@ -267,7 +269,7 @@ def _judged(report: Report, require_proof: bool) -> None:
         report.error = f"A proof was required, and {why}."
 
 
-def _own_process(code: bool) -> None:
+def own_process(code: bool) -> None:
     """This process is ours: Keras runs on torch, which is imported anyway, threads do not spin, and nobody chats."""
     import warnings
 
@@ -303,7 +305,7 @@ def _examples(shapes: Sequence[tuple[tuple[int, ...], str]]) -> list[Any] | None
     return made
 
 
-def _show(report: Report, written: list[Path], *, quiet: bool, verbose: bool) -> None:
+def show_report(report: Report, written: list[Path], *, quiet: bool, verbose: bool) -> None:
     """The screen; with `quiet` the verdict alone, and that only where it is not what was asked for."""
     from converter.rendering import screen
     from converter.streams import show

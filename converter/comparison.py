@@ -39,8 +39,8 @@ def verify(
     """Compare two models, the first of which is what is right, and say at which layer they part.
 
     Args:
-        a: a path (.keras, .h5, .pt2, .onnx, .py or .safetensors of a written PyTorch model, a written folder), a live
-            model, or a Conversion. A .py is run: it is code that you name.
+        a: a path (.keras, .h5, .pt2, .onnx, or the .py of a written PyTorch model), a live model, or a Conversion. A
+            .py is run: it is code that you name.
         b: the other one, likewise.
         inputs: arrays to compare with, as `a` has them; random ones else.
         layout: "source": no input or output is turned; "native": those of rank 4 and 5 are; None: as it was converted,

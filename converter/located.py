@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from converter.conversion import Conversion
 from converter.errors import UsageError
 from converter.joined import Joined
 from converter.judge.causes import explain
@@ -17,9 +18,11 @@ from converter.judge.inputs import InputSet
 from converter.judge.localise import Pair, localise
 from converter.judge.pairing import pair, plain
 from converter.judge.roles import expected, matched
-from converter.judge.runner import attempt, widen
+from converter.judge.runner import Boundary, attempt, widen
 from converter.judge.verdict import Verdict
+from converter.made import how
 from converter.opened import Opened, sides_of
+from converter.sources import Source
 
 DOUBLE, SINGLE = 1e-10, 1e-4
 """How far a layer may be off on its own, relative to the size of its answer."""
@@ -185,6 +188,15 @@ def _located(
     if not double:
         verdict.notes.append("the layers were compared in float32: one of the two models has no float64 twin")
     return True
+
+
+def of_conversion(
+    verdict: Verdict, made: Conversion, source: Source, boundary: Boundary, sets: Sequence[InputSet]
+) -> None:
+    """The same for a conversion whose source and target are not equal."""
+    one = Opened(source.kind, source.model, source.name, pack=made.evidence.pack)
+    two = Opened("torch" if made.to == "torch" else "keras", made.model, source.name, made=how(made.model))
+    settle(verdict, one, two, Joined(boundary), pair_up(one, two), sets)
 
 
 def _trained(each: Opened) -> Trained:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from converter import frameworks, sources
 from converter.conversion import Conversion
-from converter.errors import BadInput
+from converter.errors import BadInput, UsageError
 from converter.judge.inputs import InputSpec
 from converter.judge.run_ort import ort_runner
 from converter.judge.runner import Boundary, Runner
@@ -20,7 +20,7 @@ from converter.judge.watch import Side
 from converter.made import Made, how
 
 MEMBERS = ("model.py", "model.keras", "model.onnx")
-"""What a folder that was written holds, one of them."""
+"""The models that a report beside them is about."""
 _FLOATS = {1: "float32", 10: "float16", 11: "float64", 16: "bfloat16"}
 _OTHERS = {2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool"}
 
@@ -123,17 +123,16 @@ def _live(kind: Literal["keras", "torch"], model: Any, name: str, path: Path | N
 
 
 def _file(path: Path) -> Opened:
-    if path.is_dir():
-        found = [path / name for name in MEMBERS if (path / name).exists()]
-        if len(found) == 1:
-            return _file(found[0])
+    code = path / "model.py" if path.is_dir() else path.with_suffix(".py")
+    if (path.is_dir() or path.suffix.lower() == ".safetensors") and code.is_file():
+        raise UsageError(f"{path}: its model is made by {code}, which would be run. Name it, and it is.")
     suffix, told = path.suffix.lower(), _turns_beside(path)
     name = sources.name_of(path)
     if suffix == ".onnx":
         if not path.is_file():
             raise BadInput(f"{path}: no such file. Check the path.")
         return Opened("onnx", str(path), name, path, _of_onnx(_graph(path)), told)
-    if suffix in (".py", ".safetensors"):
+    if suffix == ".py":
         return replace(_generated(path, name), told=told)
     source = sources.read(path, None, None)
     return replace(_live(source.kind, source.model, name, path), told=told, repairs=source.repairs)
@@ -160,7 +159,7 @@ def _turns_beside(path: Path) -> list[str] | None:
     """The turns that the report of a written folder names; None where there is no such report."""
     try:
         data = json.loads((path.parent / "report.json").read_text(encoding="utf-8"))
-        if path.name in (*MEMBERS, "model.safetensors") and str(data["schema"]).startswith("kconvert-report/"):
+        if path.name in MEMBERS and str(data["schema"]).startswith("kconvert-report/"):
             return [str(turn) for turn in data["turns"]]
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 
-from converter import frameworks, given
+from converter import frameworks, given, located
 from converter.conversion import Conversion, Turn
 from converter.errors import BadInput, ConvertError, UsageError
 from converter.graph.graph import dims, symbols
@@ -187,6 +187,9 @@ def prove(
     if isinstance(answer, UsageError):
         raise answer
     verdict, notes = answer[0], answer[1] + told
+    if verdict.passed is False and made.to != "onnx" and shown:
+        progress("the layer at which they part")
+        located.of_conversion(verdict, made, source, _boundary(made.turns), shown)
     before = made.report
     made.report = Report.from_verdict(
         verdict,

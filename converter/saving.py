@@ -42,10 +42,12 @@ def read_back(made: Conversion) -> None:
         from converter.write import torch_load
 
         made.make_model = lambda: torch_load.load_file(source, tensors)
+        made._model = None  # the record may have had one made from memory
     elif keras is not None:
         from converter.write import keras_load
 
         made.make_model = lambda: keras_load.load_file(keras, made.depth)
+        made._model = None
 
 
 def reported(made: Conversion, where: Path) -> dict[Path, Write]:

@@ -161,6 +161,119 @@ BITS: dict[str, Callable[..., Any]] = {
     "logical_not": lambda a, b: torch.logical_not(a),
 }
 
+
+def volume() -> tuple[Tensor, ...]:
+    """Floats, integers with equals, truth values, and a number without axes."""
+    x = floats(3, 4, 5)
+    return x, (x * 3).to(torch.int32), x > 0, torch.tensor(2.5, dtype=torch.float64)
+
+
+def over(*names: str) -> dict[str, Callable[..., Any]]:
+    """Reductions of floats: of everything, over one axis and several, from the end, with the axes kept."""
+
+    def rows(name: str) -> dict[str, Callable[..., Any]]:
+        call: Any = getattr(torch, name)
+        return {
+            f"{name}_all": lambda x, i, b, s: call(x),
+            f"{name}_one": lambda x, i, b, s: call(x, 1),
+            f"{name}_last": lambda x, i, b, s: call(x, -1, keepdim=True),
+            f"{name}_first": lambda x, i, b, s: call(x, 0),
+        }
+
+    return {key: row for name in names for key, row in rows(name).items()}
+
+
+def several(*names: str) -> dict[str, Callable[..., Any]]:
+    def row(name: str) -> Callable[..., Any]:
+        call: Any = getattr(torch, name)
+        return lambda x, i, b, s: call(x, (-1, 0), keepdim=True)
+
+    return {f"{name}_several": row(name) for name in names}
+
+
+REDUCED: dict[str, Callable[..., Any]] = {
+    **over("sum", "mean", "prod", "var", "std", "argmax", "argmin", "max", "min"),
+    **several("sum", "mean", "amax", "amin", "var", "std", "logsumexp"),
+    "amax": lambda x, i, b, s: x.amax(),
+    "amin": lambda x, i, b, s: x.amin((1, 2)),
+    "sum_int": lambda x, i, b, s: i.sum(1),
+    "sum_bool": lambda x, i, b, s: b.sum(),
+    "sum_dtype": lambda x, i, b, s: i.sum(1, dtype=torch.float32),
+    "sum_number": lambda x, i, b, s: s.sum(),
+    "sum_empty": lambda x, i, b, s: x.sum(()),
+    "mean_dtype": lambda x, i, b, s: i.mean(1, dtype=torch.float32),
+    "mean_number": lambda x, i, b, s: s.mean(),
+    "prod_int": lambda x, i, b, s: i.prod(0),
+    "prod_bool": lambda x, i, b, s: b.prod(1),
+    "max_int": lambda x, i, b, s: i.amax(2),
+    "max_bool": lambda x, i, b, s: b.amax(2),
+    "max_int_dim": lambda x, i, b, s: i.max(2),
+    "min_int_dim": lambda x, i, b, s: i.min(0, keepdim=True),
+    "argmax_ties": lambda x, i, b, s: i.argmax(1),
+    "argmax_kept": lambda x, i, b, s: x.argmax(keepdim=True),
+    "any": lambda x, i, b, s: b.any(),
+    "any_dim": lambda x, i, b, s: b.any(1),
+    "any_dims": lambda x, i, b, s: b.any((0, 2), keepdim=True),
+    "any_int": lambda x, i, b, s: i.any(-1),
+    "all": lambda x, i, b, s: b.all(),
+    "all_dim": lambda x, i, b, s: b.all(1, keepdim=True),
+    "all_dims": lambda x, i, b, s: (x < 1).all((0, 2)),
+    "var_correction": lambda x, i, b, s: x.var(1, correction=2),
+    "var_whole": lambda x, i, b, s: x.var((1, 2), correction=0),
+    "var_mean": lambda x, i, b, s: torch.var_mean(x, 1),
+    "var_mean_correction": lambda x, i, b, s: torch.var_mean(x, (0, 1), correction=0, keepdim=True),
+    "std_biased": lambda x, i, b, s: x.std(2, unbiased=False),
+    "std_mean": lambda x, i, b, s: torch.std_mean(x, 2),
+    "norm": lambda x, i, b, s: x.norm(),
+    "norm_dim": lambda x, i, b, s: x.norm(dim=1),
+    "norm_1": lambda x, i, b, s: torch.linalg.vector_norm(x, 1, (0, 2)),
+    "norm_2": lambda x, i, b, s: torch.linalg.vector_norm(x, 2, -1, keepdim=True),
+    "norm_3": lambda x, i, b, s: x.norm(3, 1),
+    "norm_0": lambda x, i, b, s: torch.linalg.vector_norm(x, 0, 1),
+    "norm_inf": lambda x, i, b, s: torch.linalg.vector_norm(x, float("inf"), 1),
+    "norm_least": lambda x, i, b, s: torch.linalg.vector_norm(x, float("-inf"), 1),
+    "logsumexp": lambda x, i, b, s: torch.logsumexp(x, 1),
+}
+SOFT: dict[str, Callable[..., Any]] = {
+    "softmax": lambda x, i, b, s: torch.softmax(x, 1),
+    "softmax_last": lambda x, i, b, s: torch.softmax(x, -1),
+    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32),
+    "softmax_number": lambda x, i, b, s: torch.softmax(s, 0),
+    "log_softmax": lambda x, i, b, s: torch.log_softmax(x, 0),
+    "special": lambda x, i, b, s: torch.special.log_softmax(x, 2),
+    "cumsum": lambda x, i, b, s: x.cumsum(1),
+    "cumsum_int": lambda x, i, b, s: i.cumsum(-1),
+    "cumsum_bool": lambda x, i, b, s: b.cumsum(0),
+    "cumsum_dtype": lambda x, i, b, s: i.cumsum(0, dtype=torch.float32),
+    "cumsum_number": lambda x, i, b, s: s.cumsum(0),
+    "cumprod": lambda x, i, b, s: x.cumprod(1),
+    "cumprod_first": lambda x, i, b, s: x.cumprod(0),
+    "cumprod_last": lambda x, i, b, s: i.cumprod(-1),
+    "sort": lambda x, i, b, s: x.sort(1),
+    "sort_down": lambda x, i, b, s: x.sort(-1, descending=True),
+    "sort_ties": lambda x, i, b, s: i.sort(dim=2, stable=True),
+    "sort_ties_down": lambda x, i, b, s: i.sort(dim=1, descending=True, stable=True),
+    "sort_bools": lambda x, i, b, s: b.sort(dim=1, stable=True)[0],
+    "argsort": lambda x, i, b, s: x.argsort(0),
+    "argsort_stable": lambda x, i, b, s: i.argsort(dim=1, descending=True, stable=True),
+    "topk": lambda x, i, b, s: x.topk(2, 1),
+    "topk_last": lambda x, i, b, s: x.topk(3),
+    "topk_least": lambda x, i, b, s: x.topk(2, 0, largest=False),
+}
+BOUNDED: dict[str, Callable[..., Any]] = {
+    "clamp": lambda x, i, b, s: x.clamp(-0.3, 0.7),
+    "clamp_low": lambda x, i, b, s: x.clamp(min=0.1),
+    "clamp_zero": lambda x, i, b, s: x.clamp_min(0),
+    "clamp_high": lambda x, i, b, s: x.clamp_max(0.7),
+    "clamp_crossed": lambda x, i, b, s: x.clamp(0.7, -0.3),
+    "clamp_int": lambda x, i, b, s: i.clamp(-1, 2),
+    "clamp_int_float": lambda x, i, b, s: i.clamp(-1, 1.5),
+    "clamp_tensors": lambda x, i, b, s: torch.clamp(x, x[0] - 1, s),
+    "clamp_tensor": lambda x, i, b, s: torch.clamp(x, min=x[0]),
+    "clamp_min_tensor": lambda x, i, b, s: torch.clamp_min(i, i[0]),
+    "clip": lambda x, i, b, s: torch.clip(x, -0.5, 0.5),
+}
+
 FAMILIES: dict[str, Family] = {
     "angles": Family({**UNARY, "acosh": lambda x: torch.acosh(x + 2.5), "log1p": torch.log1p}, angles),
     "special": Family(SPECIAL, special),
@@ -192,6 +305,28 @@ FAMILIES: dict[str, Family] = {
         ),
     ),
     "bits": Family(BITS, whole_pairs),
+    "reduced": Family(REDUCED, volume, fixed=frozenset({"sum_dtype", "mean_dtype"})),
+    "soft": Family(SOFT, volume, fixed=frozenset({"softmax_dtype", "cumsum_dtype"})),
+    "bounded": Family(BOUNDED, volume, fixed=frozenset({"clamp_int_float"})),
+    "triangles": Family(
+        {
+            "tril": lambda x, i, b, s: torch.tril(x),
+            "triu": lambda x, i, b, s: torch.triu(i, 1),
+            "tril_below": lambda x, i, b, s: torch.tril(x, -2),
+            "triu_bool": lambda x, i, b, s: torch.triu(b, -1),
+            "eye": lambda x, i, b, s: x + torch.eye(4, 5),
+            "eye_square": lambda x, i, b, s: x + torch.eye(5)[0],
+        },
+        volume,
+    ),
+    "replaced": Family(
+        {
+            "nan": torch.nan_to_num,
+            "all": lambda x: torch.nan_to_num(x, 0.1, 2.5, -3.5),
+            "high": lambda x: torch.nan_to_num(x, posinf=1.0),
+        },
+        special,
+    ),
 }
 
 GRADIENT = "it computes a gradient, which no forward pass calls"
@@ -216,11 +351,17 @@ REFUSED: dict[str, str] = {
     ),
     **dict.fromkeys(("rand.default", "randn.default", "randperm.default"), RANDOM),
     **dict.fromkeys(
-        ("sym_numel.default", "sym_size.int", "sym_storage_offset.default", "sym_stride.int"),
+        (
+            "sym_is_contiguous.default",
+            "sym_numel.default",
+            "sym_size.int",
+            "sym_storage_offset.default",
+            "sym_stride.int",
+        ),
         SIZE,
     ),
     **dict.fromkeys(("nonzero.default", "masked_scatter.default", "_local_scalar_dense.default"), DATA),
-    **dict.fromkeys(("as_strided.default", "empty_strided.default"), MEMORY),
+    **dict.fromkeys(("as_strided.default", "empty_strided.default", "resize_.default"), MEMORY),
     **dict.fromkeys(("_fft_c2r.default", "_fft_r2c.default"), COMPLEX),
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }

@@ -111,4 +111,44 @@ CHOSEN: dict[str, Row] = {
     "_to_copy.default": row(lambda x: aten._to_copy(x, dtype=torch.int32).float()),
 }
 
-ROWS: dict[str, Row] = {**NUMBERS, **LOGIC, **CHOSEN}
+AXES: dict[str, Row] = {
+    **each("sum mean prod max min amax amin", lambda f, x: f(x)),
+    "sum.dim_IntList": row(lambda x: x.sum(1)),
+    "mean.dim": row(lambda x: x.mean(1, keepdim=True)),
+    "prod.dim_int": row(lambda x: x.prod(1)),
+    **each("max min", lambda f, x: f(x, 1)[0], "dim"),
+    **each("argmax argmin", lambda f, x: f(x, 1).float()),
+    **each("any all", lambda f, x: f(x > 0).float()),
+    **each("any all", lambda f, x: f(x > 0, 1).float(), "dim"),
+    **each("any all", lambda f, x: f(x > 0, [1], True).float(), "dims"),
+    **each("var std", lambda f, x: f(x)),
+    **each("var std", lambda f, x: f(x, [1]), "dim"),
+    **each("var std", lambda f, x: f(x, [1], correction=0), "correction"),
+    **each("var_mean std_mean", lambda f, x: sum(f(x, [1], correction=0)), "correction"),
+    **each("var_mean", lambda f, x: sum(f(x, [1])), "dim"),
+    **each("logsumexp special_logsumexp", lambda f, x: f(x, [1])),
+    "linalg_vector_norm.default": row(lambda x: torch.linalg.vector_norm(x, 2, 1)),
+    "norm.Scalar": row(lambda x: aten.norm.Scalar(x, 2)),
+    "norm.ScalarOpt_dim": row(lambda x: aten.norm.ScalarOpt_dim(x, 3, [1])),
+    **each("cumsum cumprod", lambda f, x: f(x, 1)),
+    **each("softmax log_softmax", lambda f, x: f(x, 1), "int"),
+    **each("_softmax _log_softmax", lambda f, x: f(x, 1, False)),
+    "sort.default": row(lambda x: x.sort(1)[0]),
+    "sort.stable": row(lambda x: torch.sort(x, dim=1, stable=True, descending=True)[0]),
+    "argsort.default": row(lambda x: x.argsort(1).float()),
+    "argsort.stable": row(lambda x: torch.argsort(x, dim=1, stable=True).float()),
+    "topk.default": row(lambda x: x.topk(2, 1)[0]),
+    **each("tril triu", lambda f, x: f(x.unsqueeze(1) * x.unsqueeze(2))),
+    "eye.default": row(lambda x: x @ torch.eye(4)),
+    "eye.m": row(lambda x: x + torch.eye(1, 4)),
+}
+
+BOUNDED: dict[str, Row] = {
+    **each("clamp clip", lambda f, x: f(x, -0.5, 0.5)),
+    **each("clamp clip", lambda f, x: f(x, x.cos() - 1.0, x.exp()), "Tensor"),
+    **each("clamp_min clamp_max", lambda f, x: f(x, 0.25)),
+    **each("clamp_min clamp_max", lambda f, x: f(x, x.cos()), "Tensor"),
+    "nan_to_num.default": row(lambda x: torch.nan_to_num(x / torch.relu(x), 0.5, 2.0, -2.0)),
+}
+
+ROWS: dict[str, Row] = {**NUMBERS, **LOGIC, **CHOSEN, **AXES, **BOUNDED}

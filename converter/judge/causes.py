@@ -102,7 +102,8 @@ class _Alone:
         self.pair, self.found, self.target = pair, found, target
         first = found.first
         self.source = pair.source.parts.get(first.key.path) if first is not None else None
-        self.linear = first is not None and bool(first.key.part)
+        linear = first is not None and first.named is not None and bool(first.named.part)
+        self.plain: dict[str, Any] = {"activation": None} if linear else {}
 
     def cause(self) -> str:
         """What a repair or the numbers show."""
@@ -126,9 +127,13 @@ class _Alone:
             self.padding()
             or _masked(found)
             or named(found.inputs, found.wanted, found.received)
+            or "; ".join(f"{name}: {is_}, expected {should}" for name, (is_, should) in self._settings().items())
             or look(found.wanted, found.received)
             or ("what is done to its input before it is given to it" if as_it_is else "")
         )
+
+    def _settings(self) -> dict[str, tuple[Any, Any]]:
+        return roles.settings(self.source, self.target, self.pair.target.framework)
 
     def _named(self, repair: Repair) -> str:
         """The cause; weights that are another layer's say whose."""
@@ -161,9 +166,11 @@ class _Alone:
         wanted = self.found.wanted if wanted is None else wanted
         if wanted is None or not self.found.inputs:
             return False
-        for inputs in itertools.islice(self._inputs(repair.pads, pads), 1 if known else None):
+        tried = self._inputs(repair.pads, pads)
+        for inputs, more in itertools.islice(tried, 1 if known else None):
             with contextlib.suppress(Exception):  # a repair that does not fit raises whatever the framework has for it
-                made = self.pair.target.alone(self.target, inputs, repair.weights, repair.settings)
+                settings = {**more, **repair.settings, **self.plain}
+                made = self.pair.target.alone(self.target, inputs, repair.weights, settings)
                 for perm in [None, *turns(made.ndim)]:
                     turned = made if perm is None else made.transpose(perm)
                     tol = _CLOSE * magnitude(wanted)
@@ -171,8 +178,11 @@ class _Alone:
                         return True
         return False
 
-    def _inputs(self, pads: tuple[int, int] | None, every: list[tuple[int, int]] | None) -> Iterator[list[Array]]:
-        """The source's inputs as the target may want them: as it has them, turned, padded as the source pads."""
+    def _inputs(
+        self, pads: tuple[int, int] | None, every: list[tuple[int, int]] | None
+    ) -> Iterator[tuple[list[Array], dict[str, Any]]]:
+        """The source's inputs as the target may want them: as it has them, turned, padded as the source pads; with the
+        target's own padding off where they are padded."""
         inputs = [np.asarray(x) for x in self.found.inputs]
         ways = [way.to_target(x) for x, way in zip(inputs, self.found.ways, strict=True)]
         turned = [
@@ -182,22 +192,24 @@ class _Alone:
         first = self.pair.target.framework == "torch"
         for each in [ways, inputs, *(turned if any(x.ndim > 2 for x in inputs) else [])]:
             if pads is None and every is None:
-                yield each
+                yield each, {}
             x = each[0]
             spatial = range(2, x.ndim) if first else range(1, x.ndim - 1)
-            own = roles.same_pads(self.source, tuple(x.shape[axis] for axis in spatial)) if first else None
+            own = roles.pads_of(self.source, tuple(x.shape[axis] for axis in spatial))
             wanted = every or ([pads] * len(spatial) if pads is not None else own)
             if wanted is not None and len(wanted) == len(spatial):
                 width = [(0, 0)] * x.ndim
                 for axis, pair in zip(spatial, wanted, strict=True):
                     width[axis] = pair
                 fill = -np.inf if "max" in type(self.target).__name__.lower() else 0.0
-                yield [np.pad(x, width, constant_values=fill), *each[1:]]
+                off = {"padding": (0,) * len(spatial) if first else "valid"}
+                plain = off if hasattr(self.target, "padding") else {}
+                yield [np.pad(x, width, constant_values=fill), *each[1:]], plain
 
     def padding(self) -> str:
         """Whether the layer answers as it does here when its input is padded the other way round."""
         x = self.found.inputs[0] if self.found.inputs else np.zeros(0)
-        own = roles.same_pads(self.source, x.shape[1:-1]) if x.ndim > 2 else None
+        own = roles.pads_of(self.source, x.shape[1:-1]) if x.ndim > 2 else None
         if own is not None and any(before != behind for before, behind in own):
             other = [(behind, before) for before, behind in own]
             if self.equal(Repair(""), self.found.received, other):

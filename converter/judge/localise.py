@@ -248,7 +248,7 @@ class _Run:
             value = self.trace.values[held.number]
             way, diff = fit(value.label, held.array, array, self.pair.limit, self.flattened)
             if diff.passed:
-                value.good = True
+                value.good, value.way = True, way
                 self.exchange.drop(held.number)
             elif way is not None and value.near is None:
                 value.near = (seen.key.path or seen.kind, way.to_source(array), self._given(seen, way))

@@ -76,8 +76,11 @@ def settings(source: Any, target: Any, to: str) -> dict[str, tuple[Any, Any]]:
     return found
 
 
-def same_pads(source: Any, lengths: tuple[int, ...]) -> list[tuple[int, int]] | None:
-    """What a Keras layer with padding='same' puts before and behind each spatial axis; None for any other layer."""
+def pads_of(source: Any, lengths: tuple[int, ...]) -> list[tuple[int, int]] | None:
+    """What a layer puts before and behind each spatial axis by itself; None where it is none that pads."""
+    own = getattr(source, "padding", None)
+    if isinstance(own, int | tuple) and hasattr(source, "stride"):
+        return [(each, each) for each in _wide(own, lengths)]
     size = getattr(source, "kernel_size", None) or getattr(source, "pool_size", None)
     if getattr(source, "padding", None) != "same" or size is None or not hasattr(source, "strides"):
         return None

@@ -165,12 +165,6 @@ class Clip(Activation):
     def six(g: TorchCapture, x: ir.Value) -> ir.Value:
         return g.op(Clip(min=0.0, max=6.0), x)
 
-    @torch_operation("clamp.default")
-    @staticmethod
-    def clamp(g: TorchCapture, x: ir.Value, min: float | None, max: float | None) -> ir.Value:
-        low, high = (None if bound is None else float(bound) for bound in (min, max))
-        return g.op(Relu() if (low, high) == (0.0, None) else Clip(min=low, max=high), x)
-
 
 class Rectified(Function):
     """min(x if x > threshold else 0, max_value) - negative_slope * relu(threshold - x)."""

@@ -123,6 +123,14 @@ def dtype_of(dtype: Any) -> ir.DataType | None:
         raise Refusal(f"there is no mapping for the dtype {name}.", "Use floats, integers or truth values.") from error
 
 
+def computing(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
+    """The value in the dtype that an operation is asked to compute in; Refusal for halves made of wider floats."""
+    to = dtype_of(dtype)
+    if to in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16) and x.dtype != to:
+        raise Refusal(f"it computes in {dtype}, which every framework rounds in its own way.", "Compute in float32.")
+    return cast(g, x, to)
+
+
 def truth(g: TorchCapture, x: ir.Value) -> ir.Value:
     """A value as truth values: whether it is not 0."""
     return cast(g, x, ir.DataType.BOOL)

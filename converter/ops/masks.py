@@ -32,7 +32,7 @@ class _Mask(Op, abstract=True):
         given = layer.mask_value
         value = float(given if isinstance(given, (int, float)) else g.array(given).item())
         x = inputs[0]
-        return g.op(AnyTrue(axis=len(g.shape(x)) - 1), g.op(NotEqual(), x, g.constant(value, like=x)))
+        return g.op(AnyTrue(axes=(len(g.shape(x)) - 1,)), g.op(NotEqual(), x, g.constant(value, like=x)))
 
     @keras_mask("GlobalAveragePooling1D", "Dot", "Lambda")
     @staticmethod
@@ -54,7 +54,7 @@ class _Mask(Op, abstract=True):
             return None
         rank = len(g.shape(inputs[0]))
         parts = [_wide(g, x, mask) for x, mask in zip(inputs, masks, strict=True)]
-        return g.op(AnyTrue(axis=rank - 1), g.op(Concat(axis=layer.axis % rank), *parts))
+        return g.op(AnyTrue(axes=(rank - 1,)), g.op(Concat(axis=layer.axis % rank), *parts))
 
 
 def _wide(g: Capture, x: ir.Value, mask: ir.Value | None) -> ir.Value:

@@ -24,11 +24,12 @@ from converter.ops.base import (
     there,
     torch_operation,
 )
-from converter.ops.cast import Cast
+from converter.ops.cast import Cast, cast, computing
+from converter.ops.operands import floating
 from converter.ops.records import Call, Layer, Method, Record
 
 
-class _Reduce(Op, abstract=True):
+class Reduce(Op, abstract=True):
     """Each axis in `axes` becomes one element (`keepdims` 1: an axis of length 1, 0: none at all)."""
 
     keepdims: int = 1
@@ -47,6 +48,8 @@ class _Reduce(Op, abstract=True):
         return op, tuple(left.index(p) for p in perm if p not in gone)
 
     def torch(self, n: View) -> Record:
+        if not self.keepdims and len(self.axes) == len(n.shape()):
+            return Method(n.x(), self.method)
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Method(n.x(), self.method, (self.axes if len(self.axes) > 1 else self.axes[0],), keep)
 
@@ -60,7 +63,7 @@ class _Reduce(Op, abstract=True):
         return Call(f"ops.{name}", (x,), {"axis": self.axes if len(self.axes) > 1 else self.axes[0], **keep})
 
 
-class ReduceMean(_Reduce):
+class ReduceMean(Reduce):
     """The mean over the axes."""
 
     method: ClassVar[str] = "mean"
@@ -76,14 +79,15 @@ class ReduceMean(_Reduce):
     @torch_operation("mean.dim")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...] | None, keepdim: bool, dtype: Any) -> ir.Value:
-        if dtype is not None:
-            raise Refusal(f"dtype={dtype} has no mapping.")
-        rank = len(g.shape(x))
-        axes = tuple(sorted(d % rank for d in dim or range(rank)))
-        return g.op(ReduceMean(axes=axes, keepdims=int(keepdim)), x)
+        return _over(g, ReduceMean, computing(g, x, dtype), dim, keepdim)
+
+    @torch_operation("mean.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
+        return _over(g, ReduceMean, computing(g, x, dtype), None, False)
 
 
-class ReduceSum(_Reduce):
+class ReduceSum(Reduce):
     """The sum over the axes."""
 
     method: ClassVar[str] = "sum"
@@ -93,8 +97,18 @@ class ReduceSum(_Reduce):
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceSum, operation, x)
 
+    @torch_operation("sum.dim_IntList")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...] | None, keepdim: bool, dtype: Any) -> ir.Value:
+        return _over(g, ReduceSum, summable(g, x, dtype), dim, keepdim)
 
-class ReduceMax(_Reduce):
+    @torch_operation("sum.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
+        return _over(g, ReduceSum, summable(g, x, dtype), None, False)
+
+
+class ReduceMax(Reduce):
     """The largest element over the axes."""
 
     method: ClassVar[str] = "amax"
@@ -110,12 +124,15 @@ class ReduceMax(_Reduce):
     @torch_operation("amax.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...], keepdim: bool) -> ir.Value:
-        rank = len(g.shape(x))
-        axes = tuple(sorted(d % rank for d in dim or range(rank)))
-        return g.op(ReduceMax(axes=axes, keepdims=int(keepdim)), x)
+        return _ordered(g, ReduceMax, x, dim, keepdim)
+
+    @torch_operation("max.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return _ordered(g, ReduceMax, x, None, False)
 
 
-class ReduceMin(_Reduce):
+class ReduceMin(Reduce):
     """The smallest element over the axes."""
 
     method: ClassVar[str] = "amin"
@@ -125,8 +142,50 @@ class ReduceMin(_Reduce):
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMin, operation, x)
 
+    @torch_operation("amin.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...], keepdim: bool) -> ir.Value:
+        return _ordered(g, ReduceMin, x, dim, keepdim)
 
-class ReduceSumSquare(_Reduce):
+    @torch_operation("min.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return _ordered(g, ReduceMin, x, None, False)
+
+
+class ReduceProd(Reduce):
+    """The product over the axes."""
+
+    method: ClassVar[str] = "prod"
+
+    def torch(self, n: View) -> Record:
+        """PyTorch multiplies along one axis at a time."""
+        if not self.keepdims and len(self.axes) == len(n.shape()):
+            return Method(n.x(), "prod")
+        made: Record = n.x()
+        for axis in sorted((a % len(n.shape()) for a in self.axes), reverse=True):
+            made = Method(made, "prod", (axis,), {"keepdim": True} if self.keepdims else {})
+        return made
+
+    @keras_operation("Prod", vet=refusals.behind_batch)
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        if operation.dtype is not None:
+            raise Refusal(f"dtype={operation.dtype} has no mapping.", "Cast before.")
+        return reduced(g, ReduceProd, operation, x)
+
+    @torch_operation("prod.dim_int")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: int, keepdim: bool, dtype: Any) -> ir.Value:
+        return _over(g, ReduceProd, summable(g, x, dtype), dim, keepdim)
+
+    @torch_operation("prod.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
+        return _over(g, ReduceProd, summable(g, x, dtype), None, False)
+
+
+class ReduceSumSquare(Reduce):
     """The sum of the squares over the axes."""
 
     method: ClassVar[str] = "sum"
@@ -139,43 +198,136 @@ class ReduceSumSquare(_Reduce):
         return self.summary(n, Call("ops.square", (n.x(),)))
 
 
-class AnyTrue(Function):
-    """Whether any of the truth values along `axis` is true, without the axis; Keras makes the mask of Masking of it."""
+class _Truths(Function, abstract=True):
+    """One truth value out of those along the axes, which go, or stay with length 1 (`keepdims`)."""
 
-    axis: int
+    axes: tuple[int, ...]
+    keepdims: int = 0
+
+    method: ClassVar[str]
+    number: ClassVar[type[Reduce]]
+    """The same of 0 and 1."""
 
     def outputs(self, *types: Type | None) -> tuple[Type, ...]:
         (x,) = there(types)
-        return (Type(tuple(d for i, d in enumerate(x.shape) if i != self.axis), x.dtype),)
+        return (Type(reduced_to(x.shape, self.axes, self.keepdims), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
-        left = [a for a in range(len(perm)) if a != self.axis]
-        return AnyTrue(axis=moved(self.axis, perm)), tuple(left.index(p) for p in perm if p != self.axis)
+        axes = tuple(sorted(moved(a, perm) for a in self.axes))
+        if self.keepdims:
+            return type(self)(axes=axes, keepdims=1), perm
+        left = [a for a in range(len(perm)) if a not in self.axes]
+        return type(self)(axes=axes), tuple(left.index(p) for p in perm if p not in self.axes)
 
     def torch(self, n: View) -> Record:
-        return Method(n.x(), "any", (self.axis,))
+        if not self.keepdims and len(self.axes) == len(n.shape()):
+            return Method(n.x(), self.method)
+        keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
+        return Method(n.x(), self.method, (self.axes if len(self.axes) > 1 else self.axes[0],), keep)
 
     def keras(self, n: View) -> Record:
-        return Call("ops.any", (n.x(),), {"axis": self.axis})
+        keep: dict[str, Any] = {"keepdims": True} if self.keepdims else {}
+        axis = {"axis": self.axes if len(self.axes) > 1 else self.axes[0]}
+        return Call(f"ops.{self.method}", (n.x(),), {**axis, **keep})
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         numbers = g.op(Cast(to=int(ir.DataType.INT32)), inputs[0])
-        return g.op(Cast(to=int(ir.DataType.BOOL)), g.op(ReduceMax(axes=(self.axis,), keepdims=0), numbers))
+        return g.op(Cast(to=int(ir.DataType.BOOL)), g.op(self.number(axes=self.axes, keepdims=self.keepdims), numbers))
+
+
+class AnyTrue(_Truths):
+    """Whether any of the truth values along the axes is true; Keras makes the mask of Masking of it."""
+
+    method: ClassVar[str] = "any"
+    number: ClassVar[type[Reduce]] = ReduceMax
 
     @keras_operation("Any")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
-        rank = len(g.shape(x))
-        axis = operation.axis
-        axes = axis if isinstance(axis, (tuple, list)) else (axis,)
-        if len(axes) != 1 or axes[0] is None or int(axes[0]) % rank == 0 or operation.keepdims:
-            raise Refusal(f"axis={axis} and keepdims={operation.keepdims} have no mapping.", "Reduce one axis.")
-        if x.dtype != ir.DataType.BOOL:
-            raise Refusal(f"it takes {x.dtype} for truth values.", "Compare them with 0 before.")
-        return g.op(AnyTrue(axis=int(axes[0]) % rank), x)
+        return _truths(g, AnyTrue, operation, x)
+
+    @torch_operation("any.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return _over(g, AnyTrue, cast(g, x, ir.DataType.BOOL), None, False)
+
+    @torch_operation("any.dim", "any.dims")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
+        return _over(g, AnyTrue, cast(g, x, ir.DataType.BOOL), dim, keepdim, none=())
 
 
-def pooled(op: _Reduce, n: View, kind: str) -> Record:
+class AllTrue(_Truths):
+    """Whether all truth values along the axes are true."""
+
+    method: ClassVar[str] = "all"
+    number: ClassVar[type[Reduce]] = ReduceMin
+
+    @keras_operation("All")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        return _truths(g, AllTrue, operation, x)
+
+    @torch_operation("all.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return _over(g, AllTrue, cast(g, x, ir.DataType.BOOL), None, False)
+
+    @torch_operation("all.dim", "all.dims")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
+        return _over(g, AllTrue, cast(g, x, ir.DataType.BOOL), dim, keepdim, none=())
+
+
+def _truths(g: Capture, kind: type[_Truths], operation: Any, x: ir.Value) -> ir.Value:
+    """Of keras.ops, over one axis behind the batch axis."""
+    rank = len(g.shape(x))
+    axis = operation.axis
+    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    if any(a is None or int(a) % rank == 0 for a in axes):
+        raise Refusal(f"axis={axis} reduces the batch axis.", "Reduce the axes behind it.")
+    if x.dtype != ir.DataType.BOOL:
+        raise Refusal(f"it takes {x.dtype} for truth values.", "Compare them with 0 before.")
+    axes = tuple(sorted({int(a) % rank for a in axes}))
+    return g.op(kind(axes=axes, keepdims=int(bool(operation.keepdims))), x)
+
+
+def axes_of(g: TorchCapture, x: ir.Value, dim: Any, none: Any = None) -> tuple[int, ...]:
+    """The axes that aten names by `dim`; all of them where it is None, or empty and `none` does not say otherwise."""
+    rank = len(g.shape(x))
+    if isinstance(dim, int):
+        dim = (dim,)
+    if dim is None or (not dim and none is None):
+        return tuple(range(rank))
+    return tuple(sorted({d % rank for d in dim} if rank else ()))
+
+
+def _over(g: TorchCapture, kind: Any, x: ir.Value, dim: Any, keepdim: bool, none: Any = None) -> ir.Value:
+    """A reduction of aten; of no axes it is the value itself."""
+    axes = axes_of(g, x, dim, none)
+    return g.op(kind(axes=axes, keepdims=int(keepdim)), x) if axes else x
+
+
+def _ordered(g: TorchCapture, kind: Any, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
+    """The largest or smallest; ONNX has it of truth values too, and few run it: they are 0 and 1."""
+    if x.dtype != ir.DataType.BOOL:
+        return _over(g, kind, x, dim, keepdim)
+    return cast(g, _over(g, kind, cast(g, x, ir.DataType.INT32), dim, keepdim), x.dtype)
+
+
+def summable(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:
+    """In the dtype that sums and products are asked to be made in; integers and truth values else in int64."""
+    if dtype is None and not floating(x):
+        return cast(g, x, ir.DataType.INT64)
+    return computing(g, x, dtype)
+
+
+def reduced_to(shape: Dims, axes: tuple[int, ...], keepdims: int) -> Dims:
+    """The lengths behind a reduction."""
+    return tuple(1 if i in axes else d for i, d in enumerate(shape) if keepdims or i not in axes)
+
+
+def pooled(op: Reduce, n: View, kind: str) -> Record:
     """A reduction over the axes between batch and channels: Keras's global pooling."""
     rank = len(n.shape())
     axes = {a % rank for a in op.axes}
@@ -185,7 +337,7 @@ def pooled(op: _Reduce, n: View, kind: str) -> Record:
     return Layer(f"Global{kind}Pooling{rank - 2}D", keep, inputs=(n.x(),))
 
 
-def reduced(g: Capture, kind: type[_Reduce], operation: Any, x: ir.Value) -> ir.Value:
+def reduced(g: Capture, kind: type[Reduce], operation: Any, x: ir.Value) -> ir.Value:
     """A reduction of keras.ops, over axes other than the first."""
     rank = len(g.shape(x))
     axis = operation.axis

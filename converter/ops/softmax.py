@@ -25,10 +25,11 @@ from converter.ops.base import (
     there,
     torch_operation,
 )
-from converter.ops.cast import Cast, Where
+from converter.ops.cast import Cast, Where, cast, computing
 from converter.ops.compare import Greater, GreaterOrEqual
 from converter.ops.elementwise import Add, Div, Mul, Sub
-from converter.ops.indexing import Slice
+from converter.ops.indexing import Slice, Squeeze
+from converter.ops.operands import floating
 from converter.ops.records import Call, Infix, Layer, Module, Record
 from converter.ops.reduce import ReduceMax, ReduceSum
 from converter.ops.shape import Unsqueeze
@@ -76,10 +77,12 @@ class Softmax(Op):
     @torch_operation("softmax.int")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
-        if dtype is not None:
-            raise Refusal(f"dtype={dtype} has no mapping.")
-        rank = len(g.shape(x))
-        return g.op(Softmax(axis=-1 if dim % rank == rank - 1 else dim % rank), x)
+        return _along(g, Softmax, computing(g, x, dtype), dim)
+
+    @torch_operation("_softmax.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value, dim: int, half_to_float: bool) -> ir.Value:
+        return _along(g, Softmax, cast(g, x, ir.DataType.FLOAT) if half_to_float else x, dim)
 
 
 class LogSoftmax(Op):
@@ -108,10 +111,21 @@ class LogSoftmax(Op):
     @torch_operation("log_softmax.int")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: int, dtype: Any) -> ir.Value:
-        if dtype is not None:
-            raise Refusal(f"dtype={dtype} has no mapping.")
-        rank = len(g.shape(x))
-        return g.op(LogSoftmax(axis=-1 if dim % rank == rank - 1 else dim % rank), x)
+        return _along(g, LogSoftmax, computing(g, x, dtype), dim)
+
+    @torch_operation("_log_softmax.default")
+    @staticmethod
+    def whole(g: TorchCapture, x: ir.Value, dim: int, half_to_float: bool) -> ir.Value:
+        return _along(g, LogSoftmax, cast(g, x, ir.DataType.FLOAT) if half_to_float else x, dim)
+
+
+def _along(g: TorchCapture, kind: type[Softmax | LogSoftmax], x: ir.Value, dim: int) -> ir.Value:
+    """Over one axis of aten; a number without axes is an axis of one."""
+    rank = len(g.shape(x))
+    x = x if floating(x) else cast(g, x, ir.DataType.FLOAT)
+    if not rank:
+        return g.op(Squeeze(axes=(0,)), g.op(kind(axis=-1), g.op(Unsqueeze(axes=(0,)), x)))
+    return g.op(kind(axis=-1 if dim % rank == rank - 1 else dim % rank), x)
 
 
 class SoftmaxOver(Function):

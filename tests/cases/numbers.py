@@ -1,4 +1,4 @@
-"""Rows for converter/ops/unary.py, unary_functions.py, division.py, compare.py, logic.py, shift.py: keras.ops."""
+"""Rows for keras.ops on numbers, element by element and over axes: unary.py to triangles.py in converter/ops/."""
 
 from collections.abc import Callable
 from typing import Any
@@ -66,4 +66,24 @@ CASES: list[Case] = [
     row("floor_divide_number", lambda o, x, y: o.floor_divide(x, 4), integers=True),
     row("arctan2", lambda o, x, y: o.arctan2(x, y)),
     row("hypot", lambda o, x, y: o.hypot(x, y)),
+    row("all", lambda o, x, y: o.all(x > y - 2.0, axis=1)),
+    row("all_kept", lambda o, x, y: o.all(x > y - 2.0, axis=(1, 2), keepdims=True)),
+    row("any_several", lambda o, x, y: o.any(x > y, axis=(-1, 1))),
+    row("prod", lambda o, x, y: o.prod(x, axis=-1)),
+    row("prod_several", lambda o, x, y: o.prod(x, axis=(1, 2), keepdims=True)),
+    row("var", lambda o, x, y: o.var(x, axis=1)),
+    row("var_kept", lambda o, x, y: o.var(x, axis=(1, 2), keepdims=True)),
+    row("std", lambda o, x, y: o.std(x, axis=-1)),
+    row("logsumexp", lambda o, x, y: o.logsumexp(x, axis=1)),
+    row("argmax", lambda o, x, y: o.argmax(x, axis=-1)),
+    row("argmin_kept", lambda o, x, y: o.argmin(x, axis=1, keepdims=True)),
+    row("sort", lambda o, x, y: o.sort(x, axis=1)),
+    row("argsort", lambda o, x, y: o.argsort(x, axis=-1)),
+    row("top_k", lambda o, x, y: o.top_k(x, 2)[0]),
+    row("top_k_places", lambda o, x, y: o.top_k(x, 3)[1]),
+    row("cumsum", lambda o, x, y: o.cumsum(x, axis=1)),
+    row("cumprod", lambda o, x, y: o.cumprod(x, axis=-1)),
+    row("nan_to_num", lambda o, x, y: o.nan_to_num(x / o.relu(y), nan=0.5, posinf=2.0, neginf=-2.0)),
+    row("tril", lambda o, x, y: o.tril(x)),
+    row("triu", lambda o, x, y: o.triu(x, k=1)),
 ]
