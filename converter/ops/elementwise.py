@@ -99,7 +99,7 @@ def merges(n: View) -> bool:
     Of several ranks they line up the batch axes, and the graph the last axes, as operators and keras.ops do.
     """
     a, b = n.shape(0), n.shape(1)
-    alike = len(a) == len(b) > 0 and len({a[0], b[0]} - {None}) < 2
+    alike = len(a) == len(b) > 0 and a[0] == b[0]
     return alike and all(n.array(i) is None for i in (0, 1))
 
 
