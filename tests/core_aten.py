@@ -16,13 +16,14 @@ aten = torch.ops.aten
 class Family:
     """Functions of the same inputs, by name.
 
-    `ort`: rows that onnxruntime computes otherwise, with the reason; `fixed`: those whose dtype does not follow the
-    module's.
+    `ort`, `keras`: rows that onnxruntime computes otherwise, and that Keras cannot say, with the reason; `fixed`: those
+    whose dtype does not follow the module's.
     """
 
     rows: dict[str, Callable[..., Any]]
     inputs: Callable[[], tuple[Tensor, ...]]
     ort: dict[str, str] = field(default_factory=dict)
+    keras: dict[str, str] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
 
 
@@ -199,10 +200,10 @@ REDUCED: dict[str, Callable[..., Any]] = {
     "sum_int": lambda x, i, b, s: i.sum(1),
     "sum_bool": lambda x, i, b, s: b.sum(),
     "sum_dtype": lambda x, i, b, s: i.sum(1, dtype=torch.float32),
-    "sum_number": lambda x, i, b, s: s.sum(),
+    "sum_number": lambda x, i, b, s: x.amax().sum(),
     "sum_empty": lambda x, i, b, s: x.sum(()),
     "mean_dtype": lambda x, i, b, s: i.mean(1, dtype=torch.float32),
-    "mean_number": lambda x, i, b, s: s.mean(),
+    "mean_number": lambda x, i, b, s: x.amax().mean(),
     "prod_int": lambda x, i, b, s: i.prod(0),
     "prod_bool": lambda x, i, b, s: b.prod(1),
     "max_int": lambda x, i, b, s: i.amax(2),
@@ -237,15 +238,15 @@ REDUCED: dict[str, Callable[..., Any]] = {
 SOFT: dict[str, Callable[..., Any]] = {
     "softmax": lambda x, i, b, s: torch.softmax(x, 1),
     "softmax_last": lambda x, i, b, s: torch.softmax(x, -1),
-    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32),
-    "softmax_number": lambda x, i, b, s: torch.softmax(s, 0),
+    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32) + 1.0,
+    "softmax_number": lambda x, i, b, s: torch.softmax(x.amax(), 0),
     "log_softmax": lambda x, i, b, s: torch.log_softmax(x, 0),
     "special": lambda x, i, b, s: torch.special.log_softmax(x, 2),
     "cumsum": lambda x, i, b, s: x.cumsum(1),
     "cumsum_int": lambda x, i, b, s: i.cumsum(-1),
     "cumsum_bool": lambda x, i, b, s: b.cumsum(0),
     "cumsum_dtype": lambda x, i, b, s: i.cumsum(0, dtype=torch.float32),
-    "cumsum_number": lambda x, i, b, s: s.cumsum(0),
+    "cumsum_number": lambda x, i, b, s: x.amax().cumsum(0),
     "cumprod": lambda x, i, b, s: x.cumprod(1),
     "cumprod_first": lambda x, i, b, s: x.cumprod(0),
     "cumprod_last": lambda x, i, b, s: i.cumprod(-1),
@@ -363,29 +364,21 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("nonzero.default", "masked_scatter.default", "_local_scalar_dense.default"), DATA),
     **dict.fromkeys(("as_strided.default", "empty_strided.default", "resize_.default"), MEMORY),
     **dict.fromkeys(("_fft_c2r.default", "_fft_r2c.default"), COMPLEX),
+    **dict.fromkeys(
+        ("_native_batch_norm_legit.default", "_native_batch_norm_legit.no_stats"),
+        "it takes the statistics of the batch, as training does; at inference programs have the form `_no_training`",
+    ),
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
 """Overloads of core ATen that have no row, with the reason."""
 
-WITHOUT_ROW: tuple[str, ...] = tuple(
-    f"{name}.{overload}"
-    for overload, names in {
-        "default": (
-            "_adaptive_avg_pool2d _adaptive_avg_pool3d _cdist_forward _embedding_bag _log_softmax "
-            "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _softmax amin any "
-            "argmax argmin col2im convolution copy cumsum diagonal expand full full_like grid_sampler_2d "
-            "index_put mean native_dropout native_group_norm native_layer_norm prod scalar_tensor sort topk"
-        ),
-        "dim": "any max min var",
-        "dims": "any",
-        "no_stats": "_native_batch_norm_legit",
-        "start_step": "arange",
-        "Tensor": "clamp",
-        "Scalar": "fill",
-        "dim_int": "prod",
-        "dim_IntList": "sum",
-        "correction": "var",
-    }.items()
-    for name in names.split()
+WITHOUT_ROW: tuple[str, ...] = (
+    "_cdist_forward.default",
+    "_embedding_bag.default",
+    "_pdist_forward.default",
+    "col2im.default",
+    "diagonal.default",
+    "grid_sampler_2d.default",
+    "index_put.default",
 )
 """Overloads of core ATen whose row is not written yet."""

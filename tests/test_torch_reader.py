@@ -20,6 +20,10 @@ from converter.errors import BadInput, Unsupported, UsageError
 from converter.graph import flatten, layout, padding
 from converter.graph.graph import Place, place_of
 from converter.graph.onnx_model import proto
+from converter.ops.indexing import Slice
+from converter.ops.linear import MatMul
+from converter.ops.shape import Transpose
+from converter.ops.torch_modules import TORCH_MODULES, Made, TorchLeaf, TorchModule
 from converter.rendering import screen
 from converter.write import to_torch, torch_load
 
@@ -378,3 +382,91 @@ def test_what_needs_a_fixed_length_says_which_input_fixes_it() -> None:
 
     with pytest.raises(Unsupported, match=r"several lengths that are known at run time only.*--input"):
         from_torch.capture(Fn(apart).eval(), (torch.zeros(3, 5, 4),), dynamic=(LENGTHS,))
+
+
+# Modules that are kept whole ---------------------------------------------------------------------------------------
+
+
+class Recurrent(nn.Module):
+    """Two results of an LSTM, one of them nested."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rnn, self.fc = nn.LSTM(4, 3, batch_first=True), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        y, (h, _) = self.rnn(x)
+        return self.fc(y), h
+
+
+def lstm_shapes(module: nn.LSTM, x: Tensor) -> Any:
+    state = Made((1, x.shape[0], module.hidden_size), x.dtype)
+    return Made((x.shape[0], x.shape[1], module.hidden_size), x.dtype), (state, state)
+
+
+def test_a_module_is_kept_whole_with_any_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row as it would be written for nn.LSTM, which torch.export alone fixes to one length."""
+    seen: list[Any] = []
+
+    def row(g: Any, leaf: TorchLeaf, x: ir.Value) -> Any:
+        seen.append((leaf.option("hidden_size"), sorted(leaf.weights), g.sizes(x)))
+        y = g.op(MatMul(), x, g.transposed(leaf.weights["weight_ih_l0"], (1, 0)))
+        y = g.op(Slice(starts=(0,), ends=(3,), axes=(2,), steps=(1,)), y)
+        last = g.op(Slice(starts=(0,), ends=(1,), axes=(1,), steps=(1,)), y)
+        return y, (g.op(Transpose(perm=(1, 0, 2)), last), None)
+
+    monkeypatch.setitem(TORCH_MODULES, "LSTM", TorchModule(row, lstm_shapes))
+    model = Recurrent().eval()
+    lengths = ({0: "batch", 1: "L"},)
+    captured = from_torch.capture(model, (torch.randn(2, 5, 4),), dynamic=lengths)
+    assert "forward" not in vars(model.rnn)
+    ((hidden, weights, sizes),) = seen
+    assert hidden == 3
+    assert weights == ["bias_hh_l0", "bias_ih_l0", "weight_hh_l0", "weight_ih_l0"]
+    assert not isinstance(sizes[1], int)
+    (x,) = captured.graph.graph.inputs
+    assert [str(d) if not isinstance(d, int) else d for d in x.shape] == ["batch", "L", 4]
+    text = proto(captured.graph).SerializeToString()
+    session = onnxruntime.InferenceSession(text, providers=["CPUExecutionProvider"])
+    given = torch.randn(3, 7, 4)
+    y, h = session.run(None, {"x": given.numpy()})
+    want = (given @ model.rnn.weight_ih_l0.T)[..., :3]
+    np.testing.assert_allclose(y, model.fc(want).detach().numpy(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(h[0], want[:, 0].detach().numpy(), rtol=1e-5, atol=1e-6)
+
+
+def test_what_was_patched_is_restored_when_the_trace_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(module: nn.LSTM, x: Tensor) -> Any:
+        raise ValueError("no shapes")
+
+    monkeypatch.setitem(TORCH_MODULES, "LSTM", TorchModule(lambda g, leaf, x: x, fails))
+    model = Recurrent().eval()
+    with pytest.raises(BadInput, match="no shapes"):
+        from_torch.capture(model, (torch.randn(2, 5, 4),))
+    assert "forward" not in vars(model.rnn)
+    assert model(torch.randn(2, 5, 4))[0].shape == (2, 5, 2)
+
+
+def test_a_region_of_a_program_is_one_module() -> None:
+    """An activation that torch writes out as three operations, in a live model and in a program that was exported."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Softsign()).eval()
+    program = torch.export.export(model, (torch.zeros(2, 4),), strict=False)
+    for given, examples in ((model, (torch.zeros(2, 4),)), (program, None)):
+        captured = from_torch.capture(given, examples)
+        assert [node.op_type for node in captured.graph.graph if node.op_type != "Transpose"][-1] == "Softsign"
+        assert len(list(captured.graph.graph)) <= 3
+
+
+def test_a_region_with_options_is_read_off_its_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    def options(calls: Any) -> Any:
+        return {"names": [name for name, _ in calls]}
+
+    def row(g: Any, leaf: TorchLeaf, x: ir.Value) -> ir.Value:
+        assert leaf.option("names")
+        assert sorted(leaf.weights) == ["bias", "weight"]
+        return x
+
+    monkeypatch.setitem(TORCH_MODULES, "GroupNorm", TorchModule(row, None, options))
+    model = nn.Sequential(nn.GroupNorm(2, 4), nn.ReLU()).eval()
+    captured = from_torch.capture(torch.export.export(model, (torch.zeros(2, 4, 3),), strict=False))
+    assert [node.op_type for node in captured.graph.graph] == ["Relu"]

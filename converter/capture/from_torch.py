@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.capture import torch_export, torch_nodes, torch_walk
+from converter.capture import torch_export, torch_leaves, torch_nodes, torch_walk
 from converter.capture.captured import Captured
 from converter.capture.torch_graph import kind, to_numpy
 from converter.errors import BadInput, Item, Unsupported, UsageError
@@ -33,8 +33,10 @@ def capture(
     notes: list[Any] = []
     program: Any = model
     names: torch_export.Names = []
+    calls: list[torch_leaves.Call] = []
     if _is_module(model):
-        program, names = _exported(model, example_inputs, example_kwargs, dynamic, notes)
+        with torch_leaves.kept(model) as calls:
+            program, names = _exported(model, example_inputs, example_kwargs, dynamic, notes)
     returned, structure = torch_nodes.outputs(program)
     if not returned:
         raise Unsupported([Item("forward", "output", "the model returns no tensor.")])
@@ -42,7 +44,8 @@ def capture(
     g.to_numpy = to_numpy
     g.notes = notes
     given = _inputs(g, torch_nodes.inputs(program), names)
-    for node, value in zip(returned, torch_walk.write(g, program, given, Place("", "")), strict=True):
+    made = torch_walk.write(g, program, given, Place("", ""), kept=calls)
+    for node, value in zip(returned, made, strict=True):
         if value.const_value is not None:
             raise Unsupported([Item(node.name, "output", "the model returns a weight, which no input reaches.")])
         g.graph.outputs.append(value)

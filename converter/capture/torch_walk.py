@@ -9,13 +9,14 @@ from typing import Any
 import onnx_ir as ir
 
 from converter import advice
-from converter.capture import torch_activations, torch_nodes, torch_parts, torch_views
+from converter.capture import torch_activations, torch_leaves, torch_nodes, torch_parts, torch_views
+from converter.capture.torch_constants import Constants
 from converter.capture.torch_graph import TorchGraph, Weight, kind
 from converter.capture.torch_memory import IN_TRAINING, Memory, written
 from converter.capture.torch_nodes import Where
 from converter.errors import Item, Unsupported
 from converter.graph.graph import GraphBuilder, Place
-from converter.ops.base import TORCH_OPERATIONS, Op, Refusal
+from converter.ops.base import TORCH_OPERATIONS, Refusal
 from converter.ops.cast import Cast
 
 Leaf = Callable[[str, dict[str, Any], tuple[Any, ...]], Any]
@@ -30,16 +31,18 @@ def write(
     weight: Weight | None = None,
     where: Callable[[Any], Where] | None = None,
     leaf: Leaf | None = None,
+    kept: Sequence[torch_leaves.Call] = (),
 ) -> list[ir.Value]:
     """Write an exported program into a graph, and return what it gives, in the order of `torch_nodes.outputs`.
 
     `given` are the values of its inputs, in the order of `torch_nodes.inputs`; `place` is the layer that is opened
     (Place("", "") for a whole model), `weight` makes the initializer of a weight from its name and tensor, `where` says
-    which module a node stands in, `leaf` writes what tracing kept whole. The graph may be one that another capture has
-    begun. Raises Unsupported with every call that has no mapping.
+    which module a node stands in, `leaf` writes what tracing kept whole, `kept` are such calls of torch.nn's modules.
+    The graph may be one that another capture has begun. Raises Unsupported with every call that has no mapping.
     """
-    reading = _Reading(g, place, weight or _weight_of(g, place), where or torch_nodes.modules(program), leaf)
+    reading = _Reading(g, place, weight or _weight_of(g, place), where or torch_nodes.modules(program), leaf, kept)
     walk = _Walk(reading, program.graph, torch_nodes.weights(program))
+    walk.constants = Constants(program.graph, torch_nodes.constants(program))
     for node, value in zip(torch_nodes.inputs(program), given, strict=True):
         walk.keep(node, value)
     walk.run()
@@ -61,7 +64,13 @@ class _Reading:
     """What the walks over a program and over the parts of its operations have in common."""
 
     def __init__(
-        self, g: GraphBuilder, place: Place, weight: Weight, where: Callable[[Any], Where], leaf: Leaf | None
+        self,
+        g: GraphBuilder,
+        place: Place,
+        weight: Weight,
+        where: Callable[[Any], Where],
+        leaf: Leaf | None,
+        kept: Sequence[torch_leaves.Call],
     ) -> None:
         self.g = g
         self.torch = TorchGraph(g)
@@ -69,6 +78,7 @@ class _Reading:
         self.weight = weight
         self.where = where
         self.leaf = leaf
+        self.kept = kept
         self.shared: dict[Any, Any] = {}
         self.items: list[Item] = []
 
@@ -108,22 +118,25 @@ class _Walk:
         self.items = reading.items if fixed is None else []
         self.values: dict[str, Any] = {}
         self.memory = Memory(graph)
+        self.constants: Constants | None = None
+        self.reader = "output"
         self.refused: set[str] = set()
 
     def run(self) -> None:
         """Write every call; what cannot be written is kept in `items`."""
-        wholes = _wholes(self.graph)
+        regions = torch_leaves.regions(self.graph, self.weights)
         for node in torch_nodes.calls(self.graph):
             if torch_nodes.picks(node) and not node.users:
                 continue  # a result that nobody reads
-            if node.name in wholes:
-                if wholes[node.name] is not None:
-                    self._call(node, *wholes[node.name])
+            if self.constants is not None and self.constants.made(node):
                 continue
-            self._call(node, None, None)
+            region = regions.get(node.name)
+            if region is not None or node.name not in regions:
+                self._call(node, region)
 
     def result(self, node: Any) -> Any:
         """What a node that is returned holds."""
+        self.reader = "output"
         try:
             value = self._value(node)
         except Refusal as refusal:
@@ -145,16 +158,17 @@ class _Walk:
 
     # One call ------------------------------------------------------------------------------------------------------
 
-    def _call(self, node: Any, whole: type[Op] | None, source: Any) -> None:
+    def _call(self, node: Any, region: torch_leaves.Region | None) -> None:
         """One call, or a module whose calls together are one op."""
+        self.reader = node.name
         at = self.fixed or self.reading.where(node)
         name, in_place = torch_nodes.operation(node)
         role = "" if at.builtin or self.fixed is not None else name.partition(".")[0]
         try:
             with self.g.at(self.reading.at(at)), self.g.role(role):
                 self.torch.results = torch_nodes.results(node)
-                if whole is not None:
-                    made: Any = self.torch.op(whole(), self._value(source))
+                if region is not None:
+                    made: Any = region.written(self.torch, self._value)
                 else:
                     made = self._written(node, name, in_place, at)
                 target = written(node)
@@ -174,6 +188,9 @@ class _Walk:
         if torch_nodes.picks(node):
             return self._picked(node)
         kept = torch_nodes.symbolic(node)
+        if kept is not None and kept[0] == torch_leaves.KEPT:
+            call = self.reading.kept[kept[1]["index"]]
+            return call.written(self.torch, [self._value(v) for v in kept[2]])
         if kept is not None and self.reading.leaf is not None:
             named, attributes, inputs = kept
             return self.reading.leaf(named, attributes, tuple(self._value(v) for v in inputs))
@@ -210,10 +227,7 @@ class _Walk:
         results = self._value(node.args[0])
         if not isinstance(results, (tuple, list)):
             raise Refusal("it picks one of several results, and there is one.")
-        picked = results[node.args[1]]
-        if picked is None:
-            raise Refusal(f"it reads result {node.args[1]} of {node.args[0].target}, which has no mapping.")
-        return picked
+        return results[node.args[1]]  # None for what the row does not give; whatever reads it is refused
 
     def _value(self, argument: Any) -> Any:
         if isinstance(argument, (tuple, list)):
@@ -221,6 +235,9 @@ class _Walk:
         if not hasattr(argument, "op"):
             return argument
         name = argument.name
+        fixed = None if self.constants is None else self.constants.of(self.reader, name)
+        if fixed is not None:
+            return self.g.constant(fixed)
         if name not in self.values and name in self.weights:
             path, tensor = self.weights[name]
             tensor = self.reading.shared.setdefault(torch_nodes.storage(tensor), tensor)
@@ -228,6 +245,9 @@ class _Walk:
         if name in self.values and self.memory.stale(name):
             self.keep(argument, self._again(argument))
         value = self.values.get(name)
+        if value is None and torch_nodes.picks(argument):
+            what = torch_nodes.operation(argument.args[0])[0]
+            raise Refusal(f"it reads result {argument.args[1]} of {what}, which has no mapping.")
         if value is None:
             raise Refusal(f"it reads {name!r}, which is no tensor of the graph.")
         return value
@@ -300,21 +320,3 @@ class _Walk:
             shape = ir.Shape([d if isinstance(d, int) else ir.SymbolicDim(None) for d in lengths])
             made.append(ir.Value(name=node.name, shape=shape, type=ir.TensorType(kind(dtype or "float32"))))
         return tuple(made) if several else made[0]
-
-
-def _wholes(graph: Any) -> dict[str, Any]:
-    """The calls of modules that are one op but leave several nodes: the last -> (class, input), the others -> None."""
-    known = torch_activations.modules()
-    groups: dict[tuple[str, str, int], list[Any]] = {}
-    for node in torch_nodes.calls(graph):
-        at = torch_nodes.where(node)
-        if at.builtin and at.cls.rsplit(".", 1)[-1] in known:
-            groups.setdefault((at.path, at.cls, at.call), []).append(node)
-    found: dict[str, Any] = {}
-    for (_, cls, _), nodes in groups.items():
-        names = {node.name for node in nodes}
-        sources = {a.name: a for n in nodes for a in n.all_input_nodes if a.name not in names}
-        if len(sources) == 1:
-            found |= dict.fromkeys(names)
-            found[nodes[-1].name] = (known[cls.rsplit(".", 1)[-1]], next(iter(sources.values())))
-    return found

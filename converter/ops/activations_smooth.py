@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import onnx_ir as ir
@@ -74,8 +75,7 @@ class Gelu(Activation):
     function: ClassVar[str] = "F.gelu"
     keras_name: ClassVar[str] = "gelu"
 
-    def settings(self) -> dict[str, str]:
-        return {} if self.approximate == "none" else {"approximate": self.approximate}
+    args: ClassVar[Mapping[str, str]] = {"approximate": "approximate"}
 
     def keras(self, n: View) -> Record:
         if self.approximate != "none":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import onnx_ir as ir
@@ -34,6 +35,8 @@ class Dropout(Op):
 
     seed: int | None = None
     ratio: float = operand(1, 0.5)
+
+    refuses: ClassVar[Mapping[str, str]] = {"training_mode": "it drops elements at inference too"}
 
     neutral: ClassVar[bool] = True
 

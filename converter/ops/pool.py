@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -16,11 +17,12 @@ from converter.ops.padding import (
     around,
     batched,
     padded,
-    pairs_of,
     resolve,
     same,
     scalar,
+    sides,
     spread,
+    windows_of,
     zero_padding,
 )
 from converter.ops.pool_windows import counted, counts, divided, numbers_of, windows
@@ -33,6 +35,7 @@ class _Pool(Op, abstract=True):
     auto_pad: str = "NOTSET"
     ceil_mode: int = 0
     kernel_shape: tuple[int, ...]
+    dilations: tuple[int, ...] | None = None
     pads: tuple[int, ...] | None = None
     strides: tuple[int, ...]
 
@@ -41,13 +44,15 @@ class _Pool(Op, abstract=True):
 
     def rate(self) -> tuple[int, ...]:
         """Dilations."""
-        return (1,) * len(self.kernel_shape)
+        return self.dilations or (1,) * len(self.kernel_shape)
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        return windows_of(found, ())
 
     def pairs(self, sizes: Dims) -> tuple[tuple[int, int], ...] | None:
         """Padded elements per axis for the sizes; None where they depend on a size that is not known."""
-        if self.auto_pad == "NOTSET":
-            return pairs_of(self.pads or (0, 0) * len(self.kernel_shape))
-        return resolve("same", sizes, self.kernel_shape, self.strides, self.rate()).pairs
+        return sides(self.auto_pad, self.pads, sizes, self.kernel_shape, self.strides, self.rate())
 
     def keras(self, n: View) -> Record:
         rank = len(self.kernel_shape)
@@ -71,6 +76,14 @@ class _Pool(Op, abstract=True):
         pads = around(self, pairs)
         small = pads is not None and all(2 * a <= k for a, k in zip(pads.onnx, self.kernel_shape * 2, strict=True))
         return pads if small else None
+
+    def hanging(self, pairs: tuple[tuple[int, int], ...] | None) -> None:
+        """LookupError for windows over the end where torch has others: its padding is alike on both sides."""
+        alike = pairs is not None and all(
+            a == b and 2 * a <= k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)
+        )
+        if self.ceil_mode and (not alike or self.counts_padding()):
+            raise LookupError(f"its last windows hang over the end (ceil_mode), with the padding {pairs}")
 
     def counts_padding(self) -> bool:
         """Whether padded elements count as zeros."""
@@ -122,8 +135,8 @@ class _Pool(Op, abstract=True):
 class MaxPool(_Pool):
     """The largest element of each window."""
 
-    dilations: tuple[int, ...] | None = None
     storage_order: int = 0
+    """The order of the second output, which no form has."""
 
     kind: ClassVar[str] = "Max"
 
@@ -137,12 +150,10 @@ class MaxPool(_Pool):
         pads = self.around(pairs)
         return replace(self, pads=pads.onnx) if pads is not None and nonnegative(x) else None
 
-    def rate(self) -> tuple[int, ...]:
-        return self.dilations or super().rate()
-
     def torch(self, n: View) -> Record:
         rank = len(self.kernel_shape)
         pairs = self.pairs(n.shape()[2:])
+        self.hanging(pairs)
         settings = self.window_settings()
         x: Any = n.x()
         ceiled = self.ceiled(n.shape()[2:])
@@ -205,7 +216,6 @@ class AveragePool(_Pool):
     """The mean of each window; padded elements count as zeros with `count_include_pad`, and not at all without."""
 
     count_include_pad: int = 0
-    dilations: tuple[int, ...] | None = None
 
     kind: ClassVar[str] = "Average"
 
@@ -219,12 +229,17 @@ class AveragePool(_Pool):
     def torch(self, n: View) -> Record:
         rank = len(self.kernel_shape)
         pairs = self.pairs(n.shape()[2:])
+        if set(self.rate()) != {1}:
+            raise LookupError(f"torch's AvgPool{rank}d has no dilation")
+        self.hanging(pairs)
         settings = self.window_settings()
         ceiled = None if self.count_include_pad else self.ceiled(n.shape()[2:])
         if pairs is not None and all(a == b and 2 * a <= k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)):
             if any(a for a, _ in pairs):
                 settings["padding"] = scalar([a for a, _ in pairs])
                 settings["count_include_pad"] = bool(self.count_include_pad)
+            if self.ceil_mode:
+                settings["ceil_mode"] = True
         elif ceiled is not None:
             settings |= {"padding": scalar(ceiled)} if any(ceiled) else {}
             settings |= {"ceil_mode": True, "count_include_pad": False}

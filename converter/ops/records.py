@@ -111,6 +111,8 @@ class Layer:
     fill: Mapping[str, Any] = field(default_factory=dict)
     inputs: tuple[Any, ...] = ()
     trainable: bool = True
+    call: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the call, beside `inputs`."""
 
 
 @dataclass(frozen=True)
