@@ -75,6 +75,7 @@ class ReduceMean(Reduce):
     """The mean over the axes."""
 
     method: ClassVar[str] = "mean"
+    nonnegative: ClassVar[str] = "kept"
 
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Average")
@@ -99,6 +100,7 @@ class ReduceSum(Reduce):
     """The sum over the axes."""
 
     method: ClassVar[str] = "sum"
+    nonnegative: ClassVar[str] = "kept"
 
     @keras_operation("Sum", vet=refusals.behind_batch)
     @staticmethod
@@ -120,6 +122,7 @@ class ReduceMax(Reduce):
     """The largest element over the axes."""
 
     method: ClassVar[str] = "amax"
+    nonnegative: ClassVar[str] = "kept"
 
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Max")
