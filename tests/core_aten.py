@@ -364,29 +364,21 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("nonzero.default", "masked_scatter.default", "_local_scalar_dense.default"), DATA),
     **dict.fromkeys(("as_strided.default", "empty_strided.default", "resize_.default"), MEMORY),
     **dict.fromkeys(("_fft_c2r.default", "_fft_r2c.default"), COMPLEX),
+    **dict.fromkeys(
+        ("_native_batch_norm_legit.default", "_native_batch_norm_legit.no_stats"),
+        "it takes the statistics of the batch, as training does; at inference programs have the form `_no_training`",
+    ),
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
 """Overloads of core ATen that have no row, with the reason."""
 
-WITHOUT_ROW: tuple[str, ...] = tuple(
-    f"{name}.{overload}"
-    for overload, names in {
-        "default": (
-            "_adaptive_avg_pool2d _adaptive_avg_pool3d _cdist_forward _embedding_bag _log_softmax "
-            "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _softmax amin any "
-            "argmax argmin col2im convolution copy cumsum diagonal expand full full_like grid_sampler_2d "
-            "index_put mean native_dropout native_group_norm native_layer_norm prod scalar_tensor sort topk"
-        ),
-        "dim": "any max min var",
-        "dims": "any",
-        "no_stats": "_native_batch_norm_legit",
-        "start_step": "arange",
-        "Tensor": "clamp",
-        "Scalar": "fill",
-        "dim_int": "prod",
-        "dim_IntList": "sum",
-        "correction": "var",
-    }.items()
-    for name in names.split()
+WITHOUT_ROW: tuple[str, ...] = (
+    "_cdist_forward.default",
+    "_embedding_bag.default",
+    "_pdist_forward.default",
+    "col2im.default",
+    "diagonal.default",
+    "grid_sampler_2d.default",
+    "index_put.default",
 )
 """Overloads of core ATen whose row is not written yet."""

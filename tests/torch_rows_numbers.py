@@ -151,4 +151,29 @@ BOUNDED: dict[str, Row] = {
     "nan_to_num.default": row(lambda x: torch.nan_to_num(x / torch.relu(x), 0.5, 2.0, -2.0)),
 }
 
-ROWS: dict[str, Row] = {**NUMBERS, **LOGIC, **CHOSEN, **AXES, **BOUNDED}
+IMAGE, VOLUME = (2, 4, 6, 8), (2, 4, 5, 6, 8)
+CORE_FORMS: dict[str, Row] = {
+    "convolution.default": (
+        lambda m, x: aten.convolution(x, m.conv2.weight, m.conv2.bias, [1, 2], [1, 0], [1, 1], False, [0, 0], 1),
+        IMAGE,
+    ),
+    "native_layer_norm.default": (
+        lambda m, x: aten.native_layer_norm(x, [4], m.fc.weight[0], m.fc.weight[1], 1e-5)[0],
+        SHAPE,
+    ),
+    "native_group_norm.default": (
+        lambda m, x: aten.native_group_norm(x, m.norm.weight, m.norm.bias, x.shape[0], 4, 48, 2, 1e-5)[0],
+        IMAGE,
+    ),
+    "_native_batch_norm_legit_no_training.default": (
+        lambda m, x: aten._native_batch_norm_legit_no_training(
+            x, m.norm.weight, m.norm.bias, m.norm.running_mean, m.norm.running_var, 0.1, 1e-5
+        )[0],
+        IMAGE,
+    ),
+    "native_dropout.default": row(lambda x: aten.native_dropout(x, 0.3, False)[0] * 2.0),
+    "_adaptive_avg_pool2d.default": (lambda m, x: aten._adaptive_avg_pool2d(m.conv2(x), [1, 1]), IMAGE),
+    "_adaptive_avg_pool3d.default": (lambda m, x: aten._adaptive_avg_pool3d(m.conv3(x), [1, 1, 1]), VOLUME),
+}
+
+ROWS: dict[str, Row] = {**CORE_FORMS, **NUMBERS, **LOGIC, **CHOSEN, **AXES, **BOUNDED}

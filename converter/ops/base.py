@@ -137,6 +137,8 @@ class Op:
     """'always': no element is below 0; 'kept': none is where none of the values that come in has one."""
     before_loss: ClassVar[str] = ""
     """What it is called, for an op at the end of which PyTorch's losses want the logits before it."""
+    kernels: ClassVar[tuple[int, ...]] = ()
+    """Inputs that are weights, which have no layout, also where they are computed."""
     refuses: ClassVar[Mapping[str, str]] = {}
     """Attributes and inputs of the operator that no field stands for, and what the op does not do because of it."""
     reads: ClassVar[frozenset[str]] = frozenset()
