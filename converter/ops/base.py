@@ -131,6 +131,8 @@ class Op:
     """Element by element: transposing the inputs transposes the output and changes nothing else."""
     spatial: ClassVar[bool] = False
     """The op fixes where the channel axis is: (N, C, ...) as in ONNX and PyTorch."""
+    kernels: ClassVar[tuple[int, ...]] = ()
+    """Inputs that are weights, which have no layout, also where they are computed."""
     refuses: ClassVar[Mapping[str, str]] = {}
     """Attributes and inputs of the operator that no field stands for, and what the op does not do because of it."""
     reads: ClassVar[frozenset[str]] = frozenset()

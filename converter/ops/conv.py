@@ -47,6 +47,7 @@ class Conv(Op):
     strides: tuple[int, ...]
 
     spatial = True
+    kernels = (1, 2)
     reads: ClassVar[frozenset[str]] = frozenset({"B"})
 
     def pairs(self, sizes: Dims) -> tuple[tuple[int, int], ...] | None:

@@ -43,6 +43,7 @@ class ConvTranspose(Op):
     strides: tuple[int, ...]
 
     spatial = True
+    kernels = (1, 2)
     reads: ClassVar[frozenset[str]] = frozenset({"B"})
 
     @classmethod

@@ -85,6 +85,11 @@ class _Extreme(Op, abstract=True):
             return functools.reduce(lambda a, b: Call(function, (a, b)), rest, first)
         if merges(n):
             return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        if n.value(0).dtype == ir.DataType.DOUBLE:  # Keras's own make float32 of it, on torch and JAX
+            a, b = n.x(0), n.x(1)
+            sign, less = (">=", "<") if self.bound == "min" else ("<=", ">")
+            nan = Infix("+", a, b)
+            return Call("ops.where", (Infix(sign, a, b), a, Call("ops.where", (Infix(less, a, b), b, nan))))
         return Call(f"ops.{self.keras_class.lower()}", (n.x(0), n.x(1)))
 
 
@@ -94,7 +99,7 @@ def merges(n: View) -> bool:
     Of several ranks they line up the batch axes, and the graph the last axes, as operators and keras.ops do.
     """
     a, b = n.shape(0), n.shape(1)
-    alike = len(a) == len(b) > 0 and len({a[0], b[0]} - {None}) < 2
+    alike = len(a) == len(b) > 0 and a[0] == b[0]
     return alike and all(n.array(i) is None for i in (0, 1))
 
 

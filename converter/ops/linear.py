@@ -115,6 +115,11 @@ class Gemm(_Affine):
 class Linear(_Affine, Function):
     """Any rank: (N, ..., in) -> (N, ..., out)."""
 
+    def opened(self, g: Builder, *inputs: Any) -> Any:
+        if len(g.shape(inputs[0])) < 2:
+            raise LookupError("it contracts the only axis, which Keras takes for the batch")
+        return self.body(g, *inputs)
+
     def outputs(self, *types: Type | None) -> tuple[Type, ...]:
         x, weight, *_ = there(types)
         return (Type((*x.shape[:-1], weight.shape[0]), x.dtype),)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from converter.ops import refusals
@@ -146,6 +147,16 @@ class Reshape(Op):
             rest = math.prod(d for d in wanted if d != -1)
             wanted = tuple(math.prod(d or 1 for d in known) // rest if d == -1 else d for d in wanted)
         return g.op(Reshape(target=(0, *wanted)), x)
+
+    @keras_operation("Reshape")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        wanted, known = tuple(-1 if d is None else int(d) for d in operation.newshape), g.shape(x)
+        if x.const_value is not None:
+            return g.reshaped(x, tuple(np.empty(tuple(d or 0 for d in known)).reshape(wanted).shape))
+        rest, inner = math.prod(wanted[1:]), math.prod(d or 0 for d in known[1:])
+        kept = wanted[:1] in ((-1,), known[:1]) and rest == inner > 0
+        return g.op(Reshape(target=(0, *wanted[1:]) if kept else wanted), x)
 
     @torch_operation(
         "view.default",

@@ -9,6 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from converter.graph.graph import origin
+from converter.ops import functional
 from converter.ops.records import Layer, refs, walk
 from converter.write.view import NodeView
 
@@ -40,7 +41,7 @@ class NodeCall:
 def called(node: ir.Node) -> NodeCall:
     """A node as its op answers for Keras; LookupError says why there is no answer."""
     view = NodeView(node)
-    record = view.record("keras")
+    record = functional.for_keras(view.record("keras"))
     own = view.own and isinstance(record, Layer)
     keys = {id(layer): _key(view, layer, own) for layer in walk(record) if isinstance(layer, Layer)}
     return NodeCall(view, record, tuple(node.outputs), keys)

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from converter.errors import Item as Missing
 from converter.errors import Unsupported
 from converter.graph.graph import Origin, array, dims, origin
-from converter.ops import base
+from converter.ops import base, functional
 from converter.ops.records import Literal, Module, Record
 from converter.write.blocks import fold
 from converter.write.expressions import Text, literal
@@ -97,7 +97,7 @@ class _Writer:
         self.inputs = [spaces.take(n, "x") for n in names]
         fold(graph)
         self.views = {id(node): NodeView(node) for node in graph}
-        self.records = {key: view.record("torch") for key, view in self.views.items()}
+        self.records = {key: functional.for_torch(view.record("torch")) for key, view in self.views.items()}
 
     def source(self) -> TorchSource:
         """Write everything."""
