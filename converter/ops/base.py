@@ -131,6 +131,12 @@ class Op:
     """Element by element: transposing the inputs transposes the output and changes nothing else."""
     spatial: ClassVar[bool] = False
     """The op fixes where the channel axis is: (N, C, ...) as in ONNX and PyTorch."""
+    keeps_ids: ClassVar[bool] = False
+    """What comes out are numbers that came in, ids still."""
+    nonnegative: ClassVar[str] = ""
+    """'always': no element is below 0; 'kept': none is where none of the values that come in has one."""
+    before_loss: ClassVar[str] = ""
+    """What it is called, for an op at the end of which PyTorch's losses want the logits before it."""
     kernels: ClassVar[tuple[int, ...]] = ()
     """Inputs that are weights, which have no layout, also where they are computed."""
     refuses: ClassVar[Mapping[str, str]] = {}
@@ -207,6 +213,10 @@ class Op:
     def count(self) -> int:
         """How many outputs a node of plain ONNX has: those that the schema requires, and no optional one."""
         return schema.outputs(type(self).__name__)
+
+    def nonnegative_when(self) -> str:
+        """`nonnegative`, as the op's settings have it."""
+        return self.nonnegative
 
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
