@@ -67,7 +67,7 @@ TORCH: dict[str, str] = {
 
 RANDOM = frozenset(
     {"rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "multinomial"}
-    | {"normal", "normal_functional", "uniform", "exponential", "native_dropout"}
+    | {"normal", "normal_functional", "uniform", "exponential"}
 )
 """Operations of aten that draw numbers."""
 

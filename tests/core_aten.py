@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 aten = torch.ops.aten
@@ -16,13 +17,14 @@ aten = torch.ops.aten
 class Family:
     """Functions of the same inputs, by name.
 
-    `ort`: rows that onnxruntime computes otherwise, with the reason; `fixed`: those whose dtype does not follow the
-    module's.
+    `ort`, `keras`: rows that onnxruntime computes otherwise, and that Keras cannot say, with the reason; `fixed`: those
+    whose dtype does not follow the module's.
     """
 
     rows: dict[str, Callable[..., Any]]
     inputs: Callable[[], tuple[Tensor, ...]]
     ort: dict[str, str] = field(default_factory=dict)
+    keras: dict[str, str] = field(default_factory=dict)
     fixed: frozenset[str] = frozenset()
 
 
@@ -199,10 +201,10 @@ REDUCED: dict[str, Callable[..., Any]] = {
     "sum_int": lambda x, i, b, s: i.sum(1),
     "sum_bool": lambda x, i, b, s: b.sum(),
     "sum_dtype": lambda x, i, b, s: i.sum(1, dtype=torch.float32),
-    "sum_number": lambda x, i, b, s: s.sum(),
+    "sum_number": lambda x, i, b, s: x.amax().sum(),
     "sum_empty": lambda x, i, b, s: x.sum(()),
     "mean_dtype": lambda x, i, b, s: i.mean(1, dtype=torch.float32),
-    "mean_number": lambda x, i, b, s: s.mean(),
+    "mean_number": lambda x, i, b, s: x.amax().mean(),
     "prod_int": lambda x, i, b, s: i.prod(0),
     "prod_bool": lambda x, i, b, s: b.prod(1),
     "max_int": lambda x, i, b, s: i.amax(2),
@@ -237,15 +239,15 @@ REDUCED: dict[str, Callable[..., Any]] = {
 SOFT: dict[str, Callable[..., Any]] = {
     "softmax": lambda x, i, b, s: torch.softmax(x, 1),
     "softmax_last": lambda x, i, b, s: torch.softmax(x, -1),
-    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32),
-    "softmax_number": lambda x, i, b, s: torch.softmax(s, 0),
+    "softmax_dtype": lambda x, i, b, s: torch.softmax(i, 0, dtype=torch.float32) + 1.0,
+    "softmax_number": lambda x, i, b, s: torch.softmax(x.amax(), 0),
     "log_softmax": lambda x, i, b, s: torch.log_softmax(x, 0),
     "special": lambda x, i, b, s: torch.special.log_softmax(x, 2),
     "cumsum": lambda x, i, b, s: x.cumsum(1),
     "cumsum_int": lambda x, i, b, s: i.cumsum(-1),
     "cumsum_bool": lambda x, i, b, s: b.cumsum(0),
     "cumsum_dtype": lambda x, i, b, s: i.cumsum(0, dtype=torch.float32),
-    "cumsum_number": lambda x, i, b, s: s.cumsum(0),
+    "cumsum_number": lambda x, i, b, s: x.amax().cumsum(0),
     "cumprod": lambda x, i, b, s: x.cumprod(1),
     "cumprod_first": lambda x, i, b, s: x.cumprod(0),
     "cumprod_last": lambda x, i, b, s: i.cumprod(-1),
@@ -308,6 +310,26 @@ FAMILIES: dict[str, Family] = {
     "reduced": Family(REDUCED, volume, fixed=frozenset({"sum_dtype", "mean_dtype"})),
     "soft": Family(SOFT, volume, fixed=frozenset({"softmax_dtype", "cumsum_dtype"})),
     "bounded": Family(BOUNDED, volume, fixed=frozenset({"clamp_int_float"})),
+    "sampled": Family(
+        {
+            "diagonal": lambda x, g, p: x.diagonal(1, -2, -1),
+            "diagonal_below": lambda x, g, p: x.diagonal(-1, 3, 1),
+            "cdist": lambda x, g, p: torch.cdist(p, p[:, :3].cos()),
+            "cdist_1": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=1.0),
+            "cdist_3": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=3.0),
+            "cdist_inf": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=float("inf")),
+            "grid": lambda x, g, p: F.grid_sample(x, g, align_corners=False),
+            "grid_nearest": lambda x, g, p: F.grid_sample(x, g, "nearest", "border", align_corners=True),
+            "grid_cubic": lambda x, g, p: F.grid_sample(x, g, "bicubic", "reflection", align_corners=False),
+            "fold": lambda x, g, p: F.fold(p, (4, 6), (2, 2), stride=2),
+            "fold_padded": lambda x, g, p: F.fold(p, (3, 4), (2, 2), padding=(0, 1), stride=(1, 2), dilation=(1, 1)),
+        },
+        lambda: (floats(2, 3, 5, 6), floats(2, 4, 3, 2).tanh() * 1.2, floats(2, 8, 6)),
+        keras=dict.fromkeys(
+            ("grid", "grid_nearest", "grid_cubic", "fold", "fold_padded"),
+            "keras.ops reads no image at the points of a grid, and its fold is not on every backend",
+        ),
+    ),
     "triangles": Family(
         {
             "tril": lambda x, i, b, s: torch.tril(x),
@@ -363,29 +385,15 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("nonzero.default", "masked_scatter.default", "_local_scalar_dense.default"), DATA),
     **dict.fromkeys(("as_strided.default", "empty_strided.default", "resize_.default"), MEMORY),
     **dict.fromkeys(("_fft_c2r.default", "_fft_r2c.default"), COMPLEX),
+    **dict.fromkeys(
+        ("_native_batch_norm_legit.default", "_native_batch_norm_legit.no_stats"),
+        "it takes the statistics of the batch, as training does; at inference programs have the form `_no_training`",
+    ),
+    "_embedding_bag.default": "its bags are as long as the offsets say that it is given, which no layer takes",
+    "_pdist_forward.default": "it pairs the examples of a batch, so that the number of its results is no batch",
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
 """Overloads of core ATen that have no row, with the reason."""
 
-WITHOUT_ROW: tuple[str, ...] = tuple(
-    f"{name}.{overload}"
-    for overload, names in {
-        "default": (
-            "_adaptive_avg_pool2d _adaptive_avg_pool3d _cdist_forward _embedding_bag _log_softmax "
-            "_native_batch_norm_legit _native_batch_norm_legit_no_training _pdist_forward _softmax amin any "
-            "argmax argmin col2im convolution copy cumsum diagonal expand full full_like grid_sampler_2d "
-            "index_put mean native_dropout native_group_norm native_layer_norm prod scalar_tensor sort topk"
-        ),
-        "dim": "any max min var",
-        "dims": "any",
-        "no_stats": "_native_batch_norm_legit",
-        "start_step": "arange",
-        "Tensor": "clamp",
-        "Scalar": "fill",
-        "dim_int": "prod",
-        "dim_IntList": "sum",
-        "correction": "var",
-    }.items()
-    for name in names.split()
-)
+WITHOUT_ROW: tuple[str, ...] = ("index_put.default",)
 """Overloads of core ATen whose row is not written yet."""

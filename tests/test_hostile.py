@@ -516,7 +516,7 @@ def test_a_preview_follows_no_link(tmp_path: Path) -> None:
 
 
 def test_names_of_files_may_be_any_bytes(tmp_path: Path) -> None:
-    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/a\xff\"\"\"\nimport os\n.keras"))
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b'/a\xff"""\nimport os\n.keras'))
     shutil.copy(FIXTURES / "mlp.keras", path)
     made = convert(path, to="torch", verify=False)
     assert made.save(tmp_path / "m.py")

@@ -98,8 +98,10 @@ BAD: dict[str, Callable[[], Any]] = {
     ),
     "operations": functional(
         (4, 3),
-        lambda x: keras.ops.squeeze(keras.ops.reshape(keras.ops.mean(x, axis=0, keepdims=True), (-1, 4, 3)))
-        + keras.ops.sum(x[..., ::-1], axis=-3),
+        lambda x: (
+            keras.ops.squeeze(keras.ops.reshape(keras.ops.mean(x, axis=0, keepdims=True), (-1, 4, 3)))
+            + keras.ops.sum(x[..., ::-1], axis=-3)
+        ),
     ),
     "more_operations": functional(
         (4, 3),
@@ -107,8 +109,9 @@ BAD: dict[str, Callable[[], Any]] = {
     ),
     "integers": functional(
         (4,),
-        lambda x: keras.ops.rsqrt(x)
-        * keras.ops.stack([keras.ops.clip(x, 0, 3), np.ones((3, 4), "int32")], axis=1)[:, 0],
+        lambda x: (
+            keras.ops.rsqrt(x) * keras.ops.stack([keras.ops.clip(x, 0, 3), np.ones((3, 4), "int32")], axis=1)[:, 0]
+        ),
         "int32",
     ),
     "ranks": functional((2, 2, 2, 2, 3), lambda x: Scale(name="s")(L.BatchNormalization(name="bn")(x))),

@@ -48,3 +48,16 @@ def test_what_a_plain_op_gives_is_inferred(cls: type[base.Op]) -> None:
     """A class that says it by hand says why, in the first words of the method."""
     if base.says_outputs(cls):
         assert (cls.outputs.__doc__ or "").startswith("By hand: ")
+
+
+@pytest.mark.parametrize("cls", PLAIN, ids=lambda cls: cls.__name__)
+def test_every_attribute_and_input_is_honoured_or_refused(cls: type[base.Op]) -> None:
+    """A field, an optional input that the op `reads` as a value, or an entry of `refuses` with the reason."""
+    schema = onnx.defs.get_schema(cls.__name__, base.OPSET)
+    fields, optional = base.fields(cls), onnx.defs.OpSchema.FormalParameterOption.Optional
+    places = {spec.metadata["operand"] for spec in fields.values() if "operand" in spec.metadata}
+    missing = set(schema.attributes) - set(fields)
+    values = {each.name for i, each in enumerate(schema.inputs) if i not in places and each.option == optional}
+    assert cls.reads <= values
+    assert missing | (values - cls.reads) == set(cls.refuses)
+    assert all(cls.refuses.values())

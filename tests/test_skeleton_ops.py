@@ -61,6 +61,8 @@ def ops() -> Iterator[Any]:
 
         hidden_size: int
 
+        reads = frozenset({"initial_h"})
+
         def count(self) -> int:
             return 3
 

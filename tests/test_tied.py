@@ -124,3 +124,44 @@ def test_a_layer_in_two_nested_models_stays_one() -> None:
     x = keras.Input((4,))
     made = converter.convert(keras.Model(x, two(one(x))), "torch", verify=False)
     assert sum(p.numel() for p in made.model.parameters()) == 20
+
+
+class Tied(nn.Module):
+    """Ids to rows of a table, and back to scores by the same table."""
+
+    def __init__(self, form: str) -> None:
+        super().__init__()
+        self.form = form
+        self.table, self.fc = nn.Embedding(11, 6), nn.Linear(6, 6)
+        if form == "module":
+            self.head = nn.Linear(6, 11, bias=False)
+            self.head.weight = self.table.weight
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = torch.relu(self.fc(self.table(ids)))
+        if self.form == "module":
+            return self.head(x)
+        return nn.functional.linear(x, self.table.weight) if self.form == "linear" else x @ self.table.weight.t()
+
+
+@pytest.mark.parametrize("form", ["module", "linear", "matmul"])
+def test_a_table_that_is_read_both_ways_is_one_layer(form: str) -> None:
+    model = Tied(form).eval()
+    ids = torch.randint(0, 11, (2, 5))
+    made = converter.convert(model, "keras", example_inputs=(ids,))
+    assert made.report.passed, str(made.report)
+    assert made.model.count_params() == 11 * 6 + 6 * 6 + 6
+    assert made.report.trainable["why"] == []
+    assert made.source.count("layers.ReversibleEmbedding(") == 1
+    assert "reverse=True" in made.source
+    made.model.compile(optimizer="sgd", loss="mse")
+    got = made.model.predict(ids.numpy(), verbose=0)
+    np.testing.assert_allclose(got, model(ids).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+def test_a_table_and_a_projection_of_their_own_stay_two() -> None:
+    model = Tied("module").eval()
+    model.head.weight = nn.Parameter(model.table.weight.detach().clone())
+    made = converter.convert(model, "keras", example_inputs=(torch.randint(0, 11, (2, 5)),), verify=False)
+    assert made.model.count_params() == 2 * 11 * 6 + 6 * 6 + 6
+    assert "ReversibleEmbedding" not in made.source

@@ -77,9 +77,12 @@ def rows() -> Iterator[tuple[str, Row]]:
         yield f"cat {dim}", fn(lambda x, y, d=dim: torch.cat([x, y], d), IMAGE, IMAGE)
     for mode in ("constant", "reflect", "replicate", "circular"):
         yield f"pad {mode}", fn(lambda x, m=mode: torch.relu(F.pad(x, (1, 2, 0, 1), mode=m)))
-        yield f"conv {mode}", (
-            nn.Conv2d(3, 4, 3, padding=1, padding_mode="zeros" if mode == "constant" else mode),
-            (IMAGE,),
+        yield (
+            f"conv {mode}",
+            (
+                nn.Conv2d(3, 4, 3, padding=1, padding_mode="zeros" if mode == "constant" else mode),
+                (IMAGE,),
+            ),
         )
     yield "pad cut", fn(lambda x: F.pad(x, (1, -1, 0, 0)))
     yield "pad value", fn(lambda x: F.pad(x, (1, 1, 1, 1), value=2.0))
@@ -200,5 +203,3 @@ def test_every_operation_with_a_row_takes_every_argument() -> None:
         parameters = row.__code__.co_argcount - 1
         many = bool(row.__code__.co_flags & 0x04)
         assert many or parameters == len(schema.arguments), f"{name}: {[a.name for a in schema.arguments]}"
-
-

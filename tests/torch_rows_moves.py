@@ -12,6 +12,7 @@ SEQUENCE, IMAGE, VOLUME = (2, 4, 6), (2, 4, 6, 8), (2, 4, 5, 6, 8)
 IDS = torch.tensor([2, 0, 1])
 PLACES = torch.tensor([[[0, 1, 3, 2, 1, 0], [3, 0, 1, 2, 3, 1]]] * 2)
 
+
 def interpolations(mode: str, name: str) -> dict[str, tuple[Any, tuple[int, ...]]]:
     """Rows for one, two and three axes, with lengths that are no multiples."""
     sizes = {1: (9,), 2: (9, 4), 3: (6, 3, 9)}

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 aten = torch.ops.aten
 Row = tuple[Callable[[Any, Tensor], Tensor], tuple[int, ...]]
 SHAPE = (3, 4)
+GRID = torch.tensor([0.5, -0.75])
 
 
 def row(function: Callable[[Tensor], Any]) -> Row:
@@ -139,7 +141,7 @@ AXES: dict[str, Row] = {
     "argsort.stable": row(lambda x: torch.argsort(x, dim=1, stable=True).float()),
     "topk.default": row(lambda x: x.topk(2, 1)[0]),
     **each("tril triu", lambda f, x: f(x.unsqueeze(1) * x.unsqueeze(2))),
-    "eye.default": row(lambda x: x @ torch.eye(4)),
+    "eye.default": row(lambda x: x[:, :, None] * torch.eye(4)),
     "eye.m": row(lambda x: x + torch.eye(1, 4)),
 }
 
@@ -151,4 +153,44 @@ BOUNDED: dict[str, Row] = {
     "nan_to_num.default": row(lambda x: torch.nan_to_num(x / torch.relu(x), 0.5, 2.0, -2.0)),
 }
 
-ROWS: dict[str, Row] = {**NUMBERS, **LOGIC, **CHOSEN, **AXES, **BOUNDED}
+IMAGE, VOLUME = (2, 4, 6, 8), (2, 4, 5, 6, 8)
+CORE_FORMS: dict[str, Row] = {
+    "convolution.default": (
+        lambda m, x: aten.convolution(x, m.conv2.weight, m.conv2.bias, [1, 2], [1, 0], [1, 1], False, [0, 0], 1),
+        IMAGE,
+    ),
+    "native_layer_norm.default": (
+        lambda m, x: aten.native_layer_norm(x, [4], m.fc.weight[0], m.fc.weight[1], 1e-5)[0],
+        SHAPE,
+    ),
+    "native_group_norm.default": (
+        lambda m, x: aten.native_group_norm(x, m.norm.weight, m.norm.bias, x.shape[0], 4, 48, 2, 1e-5)[0],
+        IMAGE,
+    ),
+    "_native_batch_norm_legit_no_training.default": (
+        lambda m, x: aten._native_batch_norm_legit_no_training(
+            x, m.norm.weight, m.norm.bias, m.norm.running_mean, m.norm.running_var, 0.1, 1e-5
+        )[0],
+        IMAGE,
+    ),
+    "native_dropout.default": row(lambda x: aten.native_dropout(x, 0.3, False)[0] * 2.0),
+    "_adaptive_avg_pool2d.default": (lambda m, x: aten._adaptive_avg_pool2d(m.conv2(x), [1, 1]), IMAGE),
+    "_adaptive_avg_pool3d.default": (lambda m, x: aten._adaptive_avg_pool3d(m.conv3(x), [1, 1, 1]), VOLUME),
+}
+
+SAMPLED: dict[str, Row] = {
+    "diagonal.default": (lambda m, x: x.diagonal(1, 1, 2), (2, 4, 6)),
+    "cdist.default": (lambda m, x: torch.cdist(x, x[:, :3].cos()), (2, 4, 6)),
+    "_cdist_forward.default": (lambda m, x: aten._cdist_forward(x, x[:, :3].cos(), 3.0, None), (2, 4, 6)),
+    "grid_sampler.default": (
+        lambda m, x: F.grid_sample(x, torch.tanh(x[:, 0, :, :, None] * GRID), align_corners=False),
+        IMAGE,
+    ),
+    "grid_sampler_2d.default": (
+        lambda m, x: aten.grid_sampler_2d(x, torch.tanh(x[:, 0, :, :, None] * GRID), 0, 1, True),
+        IMAGE,
+    ),
+    "col2im.default": (lambda m, x: F.fold(x, (4, 6), (2, 2), stride=(2, 2)), (2, 8, 6)),
+}
+
+ROWS: dict[str, Row] = {**SAMPLED, **CORE_FORMS, **NUMBERS, **LOGIC, **CHOSEN, **AXES, **BOUNDED}

@@ -1,8 +1,7 @@
-"""PyTorch's activations, captured by what their classes in ops/ say they become: the inverse of `settings()`."""
+"""PyTorch's activations, captured by what their classes in ops/ say of their arguments (`args`), read backwards."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -14,10 +13,10 @@ from converter.ops.base import Op, Refusal, TorchCapture
 
 
 def activation(name: str) -> Callable[..., ir.Value] | None:
-    """The row for an activation whose class names the torch function; the inverse of its `settings()`.
+    """The row for an activation whose class names the torch function.
 
-    `Elu(alpha=a).settings()` is {'alpha': a}, so aten.elu(x, alpha=a) is Elu(alpha=a); other arguments must have the
-    schema's defaults.
+    `LeakyRelu.args` is {"alpha": "negative_slope"}, so aten.leaky_relu(x, a) is LeakyRelu(alpha=a); other
+    arguments must have the values in `fixed`, or the schema's defaults.
     """
     cls = functions().get(name.removesuffix(".default"))
     if cls is None or not name.endswith(".default"):
@@ -32,7 +31,7 @@ def _activation(cls: type[Op], name: str, g: TorchCapture, x: ir.Value, *values:
         raise Refusal(f"as an activation of {x.dtype.name} numbers it has no mapping.", "Cast them to floats before.")
     schema = getattr(torch.ops.aten, name.partition(".")[0]).default._schema
     settings = settings_of(cls)
-    fixed = _settings(cls)
+    fixed = getattr(cls, "fixed", {})
     found: dict[str, Any] = {}
     for parameter, value in zip(schema.arguments[1:], values, strict=True):
         if parameter.name in settings:
@@ -49,19 +48,9 @@ def functions() -> dict[str, type[Op]]:
     return {function.rsplit(".", 1)[-1]: cls for cls, function in named.items() if function}
 
 
-def _settings(cls: type[Op], **fields: Any) -> dict[str, Any]:
-    made: Any = cls(**fields)
-    return dict(made.settings()) if hasattr(made, "settings") else {}
-
-
 def settings_of(cls: type[Op]) -> dict[str, str]:
-    """torch's argument -> the field of the op, read off `settings()` with a value that stands nowhere else."""
-    found: dict[str, str] = {}
-    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-        mark: Any = "mark" if field.type == "str" else 0.7071067811865476
-        given = _settings(cls, **{field.name: mark})
-        found |= {key: field.name for key, value in given.items() if value == mark}
-    return found
+    """torch's argument -> the field of the op that means the same."""
+    return {argument: field for field, argument in getattr(cls, "args", {}).items()}
 
 
 @functools.cache

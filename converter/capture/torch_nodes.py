@@ -89,6 +89,12 @@ def weights(program: Any) -> dict[str, tuple[str, Any]]:
     return found
 
 
+def constants(program: Any) -> dict[str, Any]:
+    """Placeholder -> tensor, for the tensors that forward itself makes of numbers."""
+    lifted = program.graph_signature.inputs_to_lifted_tensor_constants
+    return {placeholder: program.constants[path] for placeholder, path in lifted.items()}
+
+
 def storage(tensor: Any) -> Any:
     """What two tensors have in common that are one: the same memory in the same order; an empty one is alone."""
     if not tensor.numel():

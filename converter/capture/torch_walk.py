@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from converter import advice
 from converter.capture import torch_activations, torch_leaves, torch_nodes, torch_parts, torch_views
+from converter.capture.torch_constants import Constants
 from converter.capture.torch_graph import TorchGraph, Weight, kind
 from converter.capture.torch_memory import IN_TRAINING, Memory, written
 from converter.capture.torch_nodes import Where
@@ -41,6 +42,7 @@ def write(
     """
     reading = _Reading(g, place, weight or _weight_of(g, place), where or torch_nodes.modules(program), leaf, kept)
     walk = _Walk(reading, program.graph, torch_nodes.weights(program))
+    walk.constants = Constants(program.graph, torch_nodes.constants(program))
     for node, value in zip(torch_nodes.inputs(program), given, strict=True):
         walk.keep(node, value)
     walk.run()
@@ -116,6 +118,8 @@ class _Walk:
         self.items = reading.items if fixed is None else []
         self.values: dict[str, Any] = {}
         self.memory = Memory(graph)
+        self.constants: Constants | None = None
+        self.reader = "output"
         self.refused: set[str] = set()
 
     def run(self) -> None:
@@ -124,12 +128,15 @@ class _Walk:
         for node in torch_nodes.calls(self.graph):
             if torch_nodes.picks(node) and not node.users:
                 continue  # a result that nobody reads
+            if self.constants is not None and self.constants.made(node):
+                continue
             region = regions.get(node.name)
             if region is not None or node.name not in regions:
                 self._call(node, region)
 
     def result(self, node: Any) -> Any:
         """What a node that is returned holds."""
+        self.reader = "output"
         try:
             value = self._value(node)
         except Refusal as refusal:
@@ -153,6 +160,7 @@ class _Walk:
 
     def _call(self, node: Any, region: torch_leaves.Region | None) -> None:
         """One call, or a module whose calls together are one op."""
+        self.reader = node.name
         at = self.fixed or self.reading.where(node)
         name, in_place = torch_nodes.operation(node)
         role = "" if at.builtin or self.fixed is not None else name.partition(".")[0]
@@ -227,6 +235,9 @@ class _Walk:
         if not hasattr(argument, "op"):
             return argument
         name = argument.name
+        fixed = None if self.constants is None else self.constants.of(self.reader, name)
+        if fixed is not None:
+            return self.g.constant(fixed)
         if name not in self.values and name in self.weights:
             path, tensor = self.weights[name]
             tensor = self.reading.shared.setdefault(torch_nodes.storage(tensor), tensor)

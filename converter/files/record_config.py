@@ -38,4 +38,4 @@ def build(config: Any, version: str, allowed: Callable[[str], bool], numbers: in
     own = config["config"].get("name") if isinstance(config["config"], dict) else None
     if isinstance(own, str) and "/" not in own and isinstance(named["config"], dict):
         named["config"]["name"] = own  # a layer's name has no dots, a model's may
-    return build_model(copy.deepcopy(named), {}, check, "the record"), named
+    return build_model(copy.deepcopy(named), {}, check, "the record", trust=False), named

@@ -18,8 +18,7 @@ from converter.graph.graph import GraphBuilder, array, dims, ir_shape, place_of
 from converter.ops import base
 from converter.ops.shape import Transpose
 
-LAST = "kconvert.last"
-"""Metadata of a node that reads and gives channels last."""
+LAST = base.LAST
 
 
 def turn(g: GraphBuilder) -> None:
@@ -35,7 +34,7 @@ def turn(g: GraphBuilder) -> None:
             continue
         place = place_of(node)
         for index, value in enumerate(node.inputs):
-            if value is not None and array(value) is None and len(dims(value)) == rank:
+            if value is not None and index not in cls.kernels and array(value) is None and len(dims(value)) == rank:
                 turned = g.insert(Transpose(perm=base.channels_last(rank)), [value], place, "spatial", before=node)
                 node.replace_input_with(index, turned)
         node.metadata_props[LAST] = "1"

@@ -139,7 +139,7 @@ def _flattened(node: ir.Node) -> _Way | None:
 def is_flatten(node: ir.Node) -> bool:
     """Flatten, or a Reshape to (N, everything else)."""
     if node.op_type == "Flatten":
-        return True
+        return base.of(node) == Flatten()
     if node.op_type != "Reshape" or node.inputs[0] is None:
         return False
     op = base.of(node)

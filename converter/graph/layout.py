@@ -371,7 +371,7 @@ def _tidy(g: GraphBuilder) -> None:
         inner = node.inputs[0].producer() if node.op_type in ("Reshape", "Flatten") and node.inputs[0] else None
         if inner is not None and inner.metadata_props.get(ROLE) == "layout" and inner.op_type == "Reshape":
             op = base.of(node)
-            if isinstance(op, Flatten) or (isinstance(op, Reshape) and op.target[0] == 0 and 0 not in op.target[1:]):
+            if op == Flatten() or (isinstance(op, Reshape) and op.target[0] == 0 and 0 not in op.target[1:]):
                 node.replace_input_with(0, inner.inputs[0])
         if node.op_type != "Transpose":
             continue

@@ -100,7 +100,8 @@ def _channels_first(
     """ONNX's spatial ops are channels first: for one that is not, transpositions before it, and those for behind it."""
     turned: list[ir.Value | None] = []
     for i, (value, original) in enumerate(zip(inputs, node.inputs, strict=True)):
-        if value is not None and original is not None and array(original) is None:
+        kernels = cls.kernels if (cls := base.class_of(node)) is not None else ()
+        if value is not None and original is not None and array(original) is None and i not in kernels:
             rank = len(dims(original))
             into = _transpose(value, base.channels_first(rank), f"{node.name}/first_{i}")
             nodes.append(into)

@@ -35,5 +35,10 @@ def kept64() -> Iterator[None]:
                 return func(*args, **{**kwargs, "dtype": torch.float64})
             return result.double()
 
-    with Kept():  # type: ignore[no-untyped-call]
-        yield
+    default = torch.get_default_dtype()  # what becomes of integers that are divided
+    torch.set_default_dtype(torch.float64)
+    try:
+        with Kept():  # type: ignore[no-untyped-call]
+            yield
+    finally:
+        torch.set_default_dtype(default)

@@ -5,6 +5,7 @@ The other files of the family: activations_smooth, activations_piecewise, softma
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import onnx_ir as ir
@@ -19,6 +20,7 @@ from converter.ops.base import (
     Refusal,
     TorchCapture,
     View,
+    fields,
     keras_activation,
     keras_layer,
     moved,
@@ -38,17 +40,34 @@ class Activation(Op, abstract=True):
     """The torch module, '' where torch has the function alone."""
     function: ClassVar[str]
     keras_name: ClassVar[str]
+    args: ClassVar[Mapping[str, str]] = {}
+    """The op's field -> the argument of both torch forms that means the same; read in both directions."""
+    fixed: ClassVar[Mapping[str, Any]] = {}
+    """Arguments of both torch forms that no field stands for, with their values."""
+    stated: ClassVar[bool] = False
+    """Whether the arguments are written where they have their defaults too."""
 
     def settings(self) -> dict[str, Any]:
         """The arguments of both torch forms."""
-        return {}
+        given = {self.args[name]: value for name, value in self.unusual(self.stated).items() if name in self.args}
+        return given | dict(self.fixed)
+
+    def unusual(self, every: bool = False) -> dict[str, Any]:
+        """The fields that do not have their defaults."""
+        given = {name: (getattr(self, name), field.default) for name, field in fields(type(self)).items()}
+        return {name: value for name, (value, usual) in given.items() if every or value != usual}
 
     def torch(self, n: View) -> Record:
+        more = self.unusual().keys() - self.args.keys()
+        if more:
+            raise LookupError(f"{self.function} has no {', '.join(sorted(more))}")
         if n.own and self.module:
             return Module(self.module, kwargs=self.settings(), inputs=(n.x(),))
         return Call(self.function, (n.x(),), self.settings())
 
     def keras(self, n: View) -> Record:
+        if self.unusual():
+            raise LookupError(f"Keras's named {self.keras_name} does not take {self.unusual()}")
         return Layer("Activation", {"activation": self.keras_name}, inputs=(n.x(),))
 
     @keras_layer("Activation")
@@ -63,6 +82,7 @@ class Relu(Activation):
     module: ClassVar[str] = "nn.ReLU"
     function: ClassVar[str] = "F.relu"
     keras_name: ClassVar[str] = "relu"
+    nonnegative: ClassVar[str] = "always"
 
     def keras(self, n: View) -> Record:
         return Layer("ReLU", inputs=(n.x(),)) if n.own else super().keras(n)
@@ -81,8 +101,8 @@ class LeakyRelu(Activation):
     module: ClassVar[str] = "nn.LeakyReLU"
     function: ClassVar[str] = "F.leaky_relu"
 
-    def settings(self) -> dict[str, Any]:
-        return {"negative_slope": self.alpha}
+    args: ClassVar[Mapping[str, str]] = {"alpha": "negative_slope"}
+    stated: ClassVar[bool] = True
 
     def keras(self, n: View) -> Record:
         return Layer("LeakyReLU", {"negative_slope": self.alpha}, inputs=(n.x(),))
@@ -106,8 +126,9 @@ class ThresholdedRelu(Activation):
     module: ClassVar[str] = "nn.Threshold"
     function: ClassVar[str] = "F.threshold"
 
-    def settings(self) -> dict[str, Any]:
-        return {"threshold": self.alpha, "value": 0.0}
+    args: ClassVar[Mapping[str, str]] = {"alpha": "threshold"}
+    fixed: ClassVar[Mapping[str, Any]] = {"value": 0.0}
+    stated: ClassVar[bool] = True
 
     def keras(self, n: View) -> Record:
         return Layer("ReLU", {"threshold": self.alpha}, inputs=(n.x(),))
@@ -118,6 +139,9 @@ class Clip(Activation):
 
     min: float | None = operand(1, default=None)
     max: float | None = operand(2, default=None)
+
+    def nonnegative_when(self) -> str:
+        return "" if self.min is None or self.min < 0 else "always"
 
     def torch(self, n: View) -> Record:
         bounds = (self.min, self.max)
@@ -220,8 +244,7 @@ class Elu(Activation):
     module: ClassVar[str] = "nn.ELU"
     function: ClassVar[str] = "F.elu"
 
-    def settings(self) -> dict[str, Any]:
-        return {} if self.alpha == 1.0 else {"alpha": self.alpha}
+    args: ClassVar[Mapping[str, str]] = {"alpha": "alpha"}
 
     def keras(self, n: View) -> Record:
         if self.alpha == 1.0 and not n.own:
@@ -264,12 +287,9 @@ class Celu(Activation, Function):
     function: ClassVar[str] = "F.celu"
     keras_name: ClassVar[str] = "celu"
 
-    def settings(self) -> dict[str, Any]:
-        return {} if self.alpha == 1.0 else {"alpha": self.alpha}
+    args: ClassVar[Mapping[str, str]] = {"alpha": "alpha"}
 
     def keras(self, n: View) -> Record:
-        if self.alpha != 1.0:
-            raise LookupError("Keras's named celu has alpha 1")
         return super().keras(n)
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:

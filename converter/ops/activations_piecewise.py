@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import ClassVar
 
 import onnx_ir as ir
 
@@ -21,6 +22,8 @@ class HardSigmoid(Activation):
 
     alpha: float = 0.2
     beta: float = 0.5
+
+    nonnegative: ClassVar[str] = "always"
 
     def torch(self, n: View) -> Record:
         if (self.alpha, self.beta) == (SIXTH, 0.5):
@@ -74,8 +77,7 @@ class Shrink(Activation):
     bias: float = 0.0
     lambd: float = 0.5
 
-    def settings(self) -> dict[str, Any]:
-        return {} if self.lambd == 0.5 else {"lambd": self.lambd}
+    args: ClassVar[Mapping[str, str]] = {"lambd": "lambd"}
 
     def torch(self, n: View) -> Record:
         if self.bias not in (0.0, self.lambd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import onnx_ir as ir
@@ -28,6 +29,8 @@ class Sigmoid(Activation):
     module: ClassVar[str] = "nn.Sigmoid"
     function: ClassVar[str] = "torch.sigmoid"
     keras_name: ClassVar[str] = "sigmoid"
+    nonnegative: ClassVar[str] = "always"
+    before_loss: ClassVar[str] = "sigmoid"
 
     @keras_activation("sigmoid")
     @staticmethod
@@ -53,6 +56,7 @@ class Exp(Activation):
 
     function: ClassVar[str] = "torch.exp"
     keras_name: ClassVar[str] = "exponential"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_activation("exponential")
     @staticmethod
@@ -74,8 +78,7 @@ class Gelu(Activation):
     function: ClassVar[str] = "F.gelu"
     keras_name: ClassVar[str] = "gelu"
 
-    def settings(self) -> dict[str, str]:
-        return {} if self.approximate == "none" else {"approximate": self.approximate}
+    args: ClassVar[Mapping[str, str]] = {"approximate": "approximate"}
 
     def keras(self, n: View) -> Record:
         if self.approximate != "none":
@@ -107,6 +110,7 @@ class Softplus(Activation):
     module: ClassVar[str] = "nn.Softplus"
     function: ClassVar[str] = "F.softplus"
     keras_name: ClassVar[str] = "softplus"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_activation("softplus")
     @staticmethod

@@ -9,7 +9,7 @@ constant input. Methods say what the op becomes in each target; static methods m
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, dataclass_transform
 
 import numpy as np
@@ -47,6 +47,9 @@ from converter.ops.schema import Type as Type
 
 EXACT = "exact"
 """Key of a constant's meta under which its float64 numbers stand, where the graph holds them rounded."""
+
+LAST = "kconvert.last"
+"""Metadata of a node of a spatial op that reads and gives channels last."""
 
 REGISTRY: dict[tuple[str, str], type[Op]] = {}
 
@@ -112,9 +115,12 @@ class TorchCapture(Builder, Protocol):
     def note(self, text: str) -> None: ...
 
 
-def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "") -> Any:
-    """A field that ONNX passes as constant input `index`; floats in the first input's dtype, or in `dtype`."""
-    return dataclasses.field(default=default, metadata={"operand": index, "dtype": dtype})
+def operand(index: int, default: Any = dataclasses.MISSING, dtype: str = "", computed: bool = False) -> Any:
+    """A field that ONNX passes as constant input `index`; floats in the first input's dtype, or in `dtype`.
+
+    With `computed` the input may be a computed one as well, for which the field is its default.
+    """
+    return dataclasses.field(default=default, metadata={"operand": index, "dtype": dtype, "computed": computed})
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(operand,))
@@ -126,6 +132,18 @@ class Op:
     """Element by element: transposing the inputs transposes the output and changes nothing else."""
     spatial: ClassVar[bool] = False
     """The op fixes where the channel axis is: (N, C, ...) as in ONNX and PyTorch."""
+    keeps_ids: ClassVar[bool] = False
+    """What comes out are numbers that came in, ids still."""
+    nonnegative: ClassVar[str] = ""
+    """'always': no element is below 0; 'kept': none is where none of the values that come in has one."""
+    before_loss: ClassVar[str] = ""
+    """What it is called, for an op at the end of which PyTorch's losses want the logits before it."""
+    kernels: ClassVar[tuple[int, ...]] = ()
+    """Inputs that are weights, which have no layout, also where they are computed."""
+    refuses: ClassVar[Mapping[str, str]] = {}
+    """Attributes and inputs of the operator that no field stands for, and what the op does not do because of it."""
+    reads: ClassVar[frozenset[str]] = frozenset()
+    """Optional inputs of the operator that the op takes as values, by the schema's names: biases, states."""
     abstract: ClassVar[bool] = True
 
     def __init_subclass__(cls, abstract: bool = False) -> None:
@@ -196,6 +214,15 @@ class Op:
     def count(self) -> int:
         """How many outputs a node of plain ONNX has: those that the schema requires, and no optional one."""
         return schema.outputs(type(self).__name__)
+
+    def nonnegative_when(self) -> str:
+        """`nonnegative`, as the op's settings have it."""
+        return self.nonnegative
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        """The fields of a node, with those that ONNX leaves to the shapes of its inputs: all axes, a kernel's size."""
+        return found
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         """The op on the transposed input, and how its output is transposed; None where no single op does that.
@@ -299,17 +326,43 @@ def class_of(node: ir.Node) -> type[Op] | None:
 
 
 def of(node: ir.Node) -> Op:
-    """The node decoded: its attributes and constant operands as fields."""
-    cls = REGISTRY[(node.domain, node.op_type)]
+    """The node decoded: its attributes and constant operands as fields.
+
+    Raises LookupError, with the reason, where the node asks for something that the class has no field for.
+    """
+    cls = class_of(node)
+    if cls is None:
+        raise LookupError(f"there is no mapping for the operator {node.op_type}")
+    declared = fields(cls)
     found: dict[str, Any] = {}
-    for name, spec in fields(cls).items():
-        index = spec.metadata.get("operand")
-        if index is not None:
-            value = node.inputs[index] if index < len(node.inputs) else None
-            if value is not None and value.const_value is not None:
-                array = value.meta.get(EXACT, value.const_value.numpy())
-                found[name] = array.item() if array.ndim == 0 else tuple(array.tolist())
-        elif name in node.attributes:
-            raw = node.attributes[name].value
-            found[name] = tuple(raw) if isinstance(raw, (list, tuple)) else raw
+    for name, attribute in node.attributes.items():
+        raw = attribute.value
+        content = tuple(raw) if isinstance(raw, (list, tuple)) else raw
+        if name in declared and "operand" not in declared[name].metadata:
+            found[name] = content
+        elif cls.domain or content != schema.default(cls.__name__, name):
+            raise LookupError(_asks(cls, name, f"{name}={content!r}"))
+    places = {spec.metadata["operand"]: name for name, spec in declared.items() if "operand" in spec.metadata}
+    for index, value in enumerate(node.inputs):
+        if value is None or (index not in places and (cls.domain or index < schema.plain_inputs(cls.__name__))):
+            continue
+        formal = schema.input_name(cls.__name__, index)
+        if index not in places:
+            if formal not in cls.reads:
+                raise LookupError(_asks(cls, formal, formal or f"{index + 1} inputs"))
+        elif value.const_value is not None:
+            array = value.meta.get(EXACT, value.const_value.numpy())
+            found[places[index]] = array.item() if array.ndim == 0 else tuple(array.tolist())
+        elif not declared[places[index]].metadata["computed"]:
+            raise LookupError(f"{cls.__name__} takes a constant for {formal}, and here it is computed")
+    if cls.complete is not Op.complete:
+        shapes = [() if v is None or v.shape is None else _dims(schema.given(v).shape, False) for v in node.inputs]
+        if LAST in node.metadata_props and shapes and shapes[0]:
+            shapes[0] = (shapes[0][0], shapes[0][-1], *shapes[0][1:-1])
+        found = cls.complete(found, shapes)
     return cls(**found)
+
+
+def _asks(cls: type[Op], name: str, what: str) -> str:
+    why = cls.refuses.get(name, "")
+    return f"{cls.__name__} with {what} has no mapping" + (f": {why}" if why else "")

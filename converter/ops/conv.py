@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
@@ -14,11 +15,12 @@ from converter.ops.padding import (
     around,
     batched,
     padded,
-    pairs_of,
     resolve,
     same,
     scalar,
+    sides,
     spread,
+    windows_of,
     zero_padding,
 )
 from converter.ops.records import Call, Layer, Module, Record
@@ -45,12 +47,17 @@ class Conv(Op):
     strides: tuple[int, ...]
 
     spatial = True
+    kernels = (1, 2)
+    reads: ClassVar[frozenset[str]] = frozenset({"B"})
 
     def pairs(self, sizes: Dims) -> tuple[tuple[int, int], ...] | None:
         """Padded elements per axis for the sizes; None where they depend on a size that is not known."""
-        if self.auto_pad == "NOTSET":
-            return pairs_of(self.pads or (0, 0) * len(self.kernel_shape))
-        return resolve("same", sizes, self.kernel_shape, self.strides, self.dilations).pairs
+        return sides(self.auto_pad, self.pads, sizes, self.kernel_shape, self.strides, self.dilations)
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        made = windows_of(found, shapes[1][2:])
+        return {"dilations": (1,) * len(made["kernel_shape"])} | made
 
     def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
         pads = around(self, pairs)
@@ -114,10 +121,10 @@ class Conv(Op):
         if self.group != 1 and alone and rank < 3 and len(set(self.strides)) == 1:
             del settings["filters"]
             weights["kernel"] = (n.value(1), depthwise_axes(rank + 2))
-            return Layer(f"DepthwiseConv{rank}D", settings, weights, inputs=(x,))
+            return Layer(f"DepthwiseConv{rank}D", settings, weights, inputs=(x,), activates=True)
         if self.group != 1:
             settings["groups"] = self.group
-        return Layer(f"Conv{rank}D", settings, weights, inputs=(x,))
+        return Layer(f"Conv{rank}D", settings, weights, inputs=(x,), activates=True)
 
     @torch_operation("conv1d.default", "conv2d.default", "conv3d.default")
     @torch_operation("conv1d.padding", "conv2d.padding", "conv3d.padding")

@@ -8,13 +8,14 @@ convolution: the smaller half in front.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Capture, Op, TorchCapture, View, inverse, keras_layer, torch_operation
+from converter.ops.base import Capture, Dims, Op, TorchCapture, View, inverse, keras_layer, torch_operation
 from converter.ops.conv import kernel_axes
-from converter.ops.padding import batched, pairs_of, scalar, spread
+from converter.ops.padding import batched, pairs_of, scalar, spread, windows_of
 from converter.ops.records import Index, Layer, Module, Record
 
 
@@ -42,6 +43,32 @@ class ConvTranspose(Op):
     strides: tuple[int, ...]
 
     spatial = True
+    kernels = (1, 2)
+    reads: ClassVar[frozenset[str]] = frozenset({"B"})
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        made = windows_of(found, shapes[1][2:])
+        made = {"dilations": (1,) * len(made["kernel_shape"])} | made
+        way, wanted = made.pop("auto_pad", "NOTSET"), made.pop("output_shape", None)
+        if way == "VALID":
+            made["pads"] = None
+        if way in ("NOTSET", "VALID") and wanted is None:
+            return made
+        sizes = shapes[0][2:]
+        if wanted is not None and None in sizes:
+            raise LookupError("output_shape needs an input size that is known before run time")
+        extra = made.get("output_padding") or (0,) * len(sizes)
+        axes = zip(sizes, made["kernel_shape"], made["strides"], made["dilations"], extra, strict=True)
+        # a window reaches s * (n - 1) + (k - 1) * d + 1 elements; 'same' keeps s * n of them, whatever n is
+        over = [(k - 1) * d + 1 - s + e + (0 if wanted is None else s * (n or 0)) for n, k, s, d, e in axes]
+        if wanted is not None:
+            over = [more - length for more, length in zip(over, wanted[-len(sizes) :], strict=True)]
+        if min(over) < 0:
+            raise LookupError("its output is longer than what its windows reach")
+        small, large = [n // 2 for n in over], [n - n // 2 for n in over]
+        made["pads"] = (*small, *large) if way == "SAME_UPPER" else (*large, *small)
+        return made
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """Elements left out in front and behind, per axis."""
@@ -96,7 +123,7 @@ class ConvTranspose(Op):
             weights["bias"] = (n.value(2), None)
         else:
             settings["use_bias"] = False
-        made = Layer(f"Conv{rank}DTranspose", settings, weights, inputs=(n.x(),))
+        made = Layer(f"Conv{rank}DTranspose", settings, weights, inputs=(n.x(),), activates=True)
         if not any(n for pair in cropped for n in pair):
             return made
         return Index(made, (slice(None), *(slice(front or None, -back or None) for front, back in cropped)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -68,15 +69,27 @@ class _Extreme(Op, abstract=True):
     keras_class: ClassVar[str]
 
     def torch(self, n: View) -> Record:
-        for i in (0, 1):
-            array = n.array(i)
-            if array is not None and array.size == 1 and not n.real(i):
-                return Method(n.x(1 - i), "clamp", (), {self.bound: n.x(i)})
-        return Call(self.function, (n.x(0), n.x(1)))
+        places = range(len(n.all()))
+        numbers = {i for i in places if (a := n.array(i)) is not None and a.size == 1 and not n.real(i)}
+        first, *rest = sorted(places, key=lambda i: i in numbers)
+        made: Record = n.x(first)
+        for i in rest:
+            bound = Method(made, "clamp", (), {self.bound: n.x(i)})
+            made = bound if i in numbers else Call(self.function, (made, n.x(i)))
+        return made
 
     def keras(self, n: View) -> Record:
+        if len(n.all()) != 2:
+            function = f"ops.{self.keras_class.lower()}"
+            first, *rest = (n.x(i) for i in range(len(n.all())))
+            return functools.reduce(lambda a, b: Call(function, (a, b)), rest, first)
         if merges(n):
             return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
+        if n.value(0).dtype == ir.DataType.DOUBLE:  # Keras's own make float32 of it, on torch and JAX
+            a, b = n.x(0), n.x(1)
+            sign, less = (">=", "<") if self.bound == "min" else ("<=", ">")
+            nan = Infix("+", a, b)
+            return Call("ops.where", (Infix(sign, a, b), a, Call("ops.where", (Infix(less, a, b), b, nan))))
         return Call(f"ops.{self.keras_class.lower()}", (n.x(0), n.x(1)))
 
 
@@ -86,8 +99,9 @@ def merges(n: View) -> bool:
     Of several ranks they line up the batch axes, and the graph the last axes, as operators and keras.ops do.
     """
     a, b = n.shape(0), n.shape(1)
-    alike = len(a) == len(b) > 0 and len({a[0], b[0]} - {None}) < 2
+    alike = len(a) == len(b) > 0 and a[0] == b[0]
     return alike and all(n.array(i) is None for i in (0, 1))
+
 
 def _times(g: TorchCapture, x: Any, alpha: Any) -> Any:
     return g.op(Mul(), *numbers(g, x, alpha)) if isinstance(x, ir.Value) else x * alpha
@@ -98,6 +112,7 @@ class Add(_Binary):
 
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
+    nonnegative: ClassVar[str] = "kept"
 
     def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": 1.0, "offset": number}
@@ -153,6 +168,7 @@ class Mul(_Binary):
 
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
+    nonnegative: ClassVar[str] = "kept"
 
     def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": number}
@@ -346,6 +362,7 @@ class Sqrt(_Method):
 
     method: ClassVar[str] = "sqrt"
     keras_function: ClassVar[str] = "ops.sqrt"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_operation("Sqrt")
     @staticmethod
@@ -363,6 +380,7 @@ class Abs(_Method):
 
     method: ClassVar[str] = "abs"
     keras_function: ClassVar[str] = "ops.absolute"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_operation("Absolute", "Abs")
     @staticmethod

@@ -33,7 +33,7 @@ class Gather(Op):
     """
 
     axis: int = 0
-    indices: Any = operand(1, default=None)
+    indices: Any = operand(1, default=None, computed=True)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         rank = np.ndim(self.indices)
@@ -75,7 +75,10 @@ class Gather(Op):
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         ids = x if x.dtype in INTEGERS else g.op(Cast(to=int(ir.DataType.INT32)), x)
-        return g.op(Gather(), g.variable(layer.embeddings), ids)
+        table = g.variable(layer.embeddings)
+        if g.shape(table)[0] == 1 and not g.shape(ids):  # the one row of a table: a parameter that belongs to no layer
+            return g.reshaped(table, (g.shape(table)[1] or 0,))
+        return g.op(Gather(), table, ids)
 
     @torch_operation("embedding.default")
     @staticmethod

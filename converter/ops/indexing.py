@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
@@ -36,11 +37,15 @@ class Expand(Op):
 
     to: tuple[int, ...] = operand(1)
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return (Expand(to=tuple(self.to[p] for p in perm)), perm) if len(self.to) == len(perm) else None
 
     def torch(self, n: View) -> Record:
-        return Method(n.x(), "expand", tuple(-1 if d == 1 else d for d in self.to))
+        kept = (-1,) * (len(n.shape()) - len(self.to))
+        return Method(n.x(), "expand", (*kept, *(-1 if d == 1 else d for d in self.to)))
 
     def keras(self, n: View) -> Record:
         shape = n.shape()
@@ -61,6 +66,16 @@ class Squeeze(Op):
     """Without these axes, which are of length 1."""
 
     axes: tuple[int, ...] = operand(1)
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        axes = found.get("axes", [i for i, d in enumerate(shapes[0]) if d == 1])
+        if "axes" not in found and None in shapes[0]:
+            raise LookupError("it squeezes every axis of length 1, and not all lengths are known before run time")
+        return found | {"axes": tuple(sorted(a % len(shapes[0]) for a in axes))}
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         gone = tuple(sorted(moved(a, perm) for a in self.axes))
@@ -99,6 +114,15 @@ class Slice(Op):
     axes: tuple[int, ...] = operand(3)
     steps: tuple[int, ...] = operand(4)
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        count = len(found["starts"])
+        axes = tuple(a % len(shapes[0]) for a in found.get("axes", range(count)))
+        return found | {"axes": axes, "steps": found.get("steps", (1,) * count)}
+
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         axes = tuple(moved(a, perm) for a in self.axes)
         return Slice(starts=self.starts, ends=self.ends, axes=axes, steps=self.steps), perm
@@ -107,14 +131,23 @@ class Slice(Op):
         """x[:, 1:3], which both targets say."""
         items: list[Any] = [slice(None)] * (max(self.axes) + 1)
         for start, end, axis, step in zip(self.starts, self.ends, self.axes, self.steps, strict=True):
-            items[axis] = slice(start or None, None if end == END else end, None if step == 1 else step)
+            items[axis] = slice(start or None, None if end >= END else end, None if step == 1 else step)
         return Index(n.x(), tuple(items))
 
+    def flips(self) -> bool:
+        """Whether it turns whole axes around; LookupError for other negative steps, which no target's slices have."""
+        if min(self.steps) > 0:
+            return False
+        whole = all(start == -1 and end <= FRONT for start, end in zip(self.starts, self.ends, strict=True))
+        if set(self.steps) != {-1} or not whole:
+            raise LookupError(f"it goes backwards by {self.steps} from {self.starts} to {self.ends}")
+        return True
+
     def torch(self, n: View) -> Record:
-        return Call("torch.flip", (n.x(), self.axes)) if set(self.steps) == {-1} else self.subscribed(n)
+        return Call("torch.flip", (n.x(), self.axes)) if self.flips() else self.subscribed(n)
 
     def keras(self, n: View) -> Record:
-        if set(self.steps) != {-1}:
+        if not self.flips():
             record = self.subscribed(n)  # Keras takes no single slice for a key
             return record if len(record.items) > 1 else Index(record.of, (*record.items, Ellipsis))
         return Call("ops.flip", (n.x(),), {"axis": self.axes if len(self.axes) > 1 else self.axes[0]})

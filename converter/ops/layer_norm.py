@@ -39,6 +39,8 @@ class LayerNormalization(Op):
     epsilon: float = 1e-5
     stash_type: int = 1
 
+    reads: ClassVar[frozenset[str]] = frozenset({"B"})
+
 
 class RMSNormalization(Op):
     """x / sqrt(mean(x * x) + epsilon) * scale over the axes from `axis` on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import onnx_ir as ir
@@ -20,7 +21,7 @@ from converter.ops.base import (
     torch_operation,
 )
 from converter.ops.elementwise import Add, Mul
-from converter.ops.records import Infix, Layer, Module, Record
+from converter.ops.records import Call, Infix, Layer, Method, Module, Record, Ref
 from converter.ops.shape import Transpose, Unsqueeze
 
 KERNEL = (1, 0)
@@ -48,7 +49,7 @@ class _Affine(Op, abstract=True):
         if len(n.shape()) < 2:
             raise LookupError("a Dense layer takes (batch, ..., features), and its input has one axis")
         settings = {"units": n.shape(1)[0]} | ({} if n.has(2) else {"use_bias": False})
-        return Layer("Dense", settings, weights, inputs=(n.x(),))
+        return Layer("Dense", settings, weights, inputs=(n.x(),), activates=True)
 
 
 class Gemm(_Affine):
@@ -59,8 +60,35 @@ class Gemm(_Affine):
     transA: int = 0
     transB: int = 0
 
+    reads: ClassVar[frozenset[str]] = frozenset({"C"})
+
     def units_made(self) -> dict[int, int] | None:
-        return {1: 0, 2: 0}
+        return None if self.transA else {1: 0 if self.transB else 1, 2: -1}
+
+    def unit_axes(self, index: int) -> dict[int, int] | None:
+        return {1: 1 if self.transB else 0} if index == 0 and not self.transA else None
+
+    def dense(self, n: View) -> bool:
+        """Whether it is the layer: a weight (units, in), and a bias with a number for each unit or none."""
+        bias = n.array(2) is not None and n.shape(2) == n.shape(1)[:1] if n.has(2) else True
+        plain = (self.alpha, self.transA, self.transB) == (1.0, 0, 1) and (self.beta == 1.0 or not n.has(2))
+        return plain and bias and n.array(1) is not None
+
+    def torch(self, n: View) -> Record:
+        return super().torch(n) if self.dense(n) else self.spelled(n, lambda x: Method(x, "t"))
+
+    def keras(self, n: View) -> Record:
+        return super().keras(n) if self.dense(n) else self.spelled(n, lambda x: Call("ops.transpose", (x,)))
+
+    def spelled(self, n: View, turned: Callable[[Ref], Record]) -> Record:
+        """alpha * a @ b + beta * c."""
+        a, b = (turned(n.x(i)) if turn else n.x(i) for i, turn in ((0, self.transA), (1, self.transB)))
+        made: Record = Infix("@", a, b)
+        if self.alpha != 1.0:
+            made = Infix("*", self.alpha, made)
+        if not n.has(2) or self.beta == 0.0:
+            return made
+        return Infix("+", made, n.x(2) if self.beta == 1.0 else Infix("*", self.beta, n.x(2)))
 
     @keras_layer("Dense")
     @staticmethod
@@ -87,6 +115,11 @@ class Gemm(_Affine):
 class Linear(_Affine, Function):
     """Any rank: (N, ..., in) -> (N, ..., out)."""
 
+    def opened(self, g: Builder, *inputs: Any) -> Any:
+        if len(g.shape(inputs[0])) < 2:
+            raise LookupError("it contracts the only axis, which Keras takes for the batch")
+        return self.body(g, *inputs)
+
     def outputs(self, *types: Type | None) -> tuple[Type, ...]:
         x, weight, *_ = there(types)
         return (Type((*x.shape[:-1], weight.shape[0]), x.dtype),)
@@ -106,7 +139,7 @@ class MatMul(Op):
     def keras(self, n: View) -> Record:
         if n.real(1) and len(n.shape(1)) == 2 and len(n.shape(0)) > 1 and n.array(0) is None:
             settings = {"units": n.shape(1)[1], "use_bias": False}
-            return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),))
+            return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),), activates=True)
         return Infix("@", n.x(0), n.x(1))
 
     @torch_operation("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")

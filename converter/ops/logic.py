@@ -40,7 +40,12 @@ class Pair(Op, abstract=True):
         return Infix(self.sign, n.x(0), n.x(1)) if self.sign else Call(f"torch.{self.function}", (n.x(0), n.x(1)))
 
     def keras(self, n: View) -> Record:
-        return Call(f"ops.{self.function}", (n.x(0), n.x(1)))
+        """Of bits, Keras takes tensors alone: a number is made one."""
+        both: list[Record] = [n.x(0), n.x(1)]
+        for i, array in enumerate(map(n.array, (0, 1))):
+            if array is not None and not array.ndim and not n.real(i):
+                both[i] = Call("ops.full_like", (n.x(1 - i), n.x(i)))
+        return Call(f"ops.{self.function}", tuple(both))
 
 
 class And(Pair):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -39,6 +40,7 @@ class BatchNormalization(Op):
     momentum: float = 0.9
 
     spatial = True
+    refuses: ClassVar[Mapping[str, str]] = {"training_mode": "it takes the statistics of the batch at hand"}
 
     def unit_axes(self, index: int) -> dict[int, int] | None:
         return {1: 0, 2: 0, 3: 0, 4: 0} if index == 0 else None
@@ -157,6 +159,7 @@ class GroupNormalization(Op):
     epsilon: float = 1e-5
     num_groups: int
     stash_type: int = 1
+    """The dtype that ONNX computes the statistics in, where the input is less exact; torch and Keras choose."""
 
     spatial = True
 

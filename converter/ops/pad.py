@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -20,6 +21,21 @@ class Pad(Op):
     mode: str = "constant"
     pads: tuple[int, ...] = operand(1)
     constant_value: float | None = operand(2, default=None)
+    axes: tuple[int, ...] | None = operand(3, default=None)
+
+    nonnegative: ClassVar[str] = "kept"
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        rank, axes = len(shapes[0]), found.pop("axes", None)
+        if axes is not None:
+            pairs = dict(zip((a % rank for a in axes), pairs_of(found["pads"]), strict=True))
+            every = [pairs.get(i, (0, 0)) for i in range(rank)]
+            found["pads"] = (*(a for a, _ in every), *(b for _, b in every))
+        return found
+
+    def nonnegative_when(self) -> str:
+        return self.nonnegative if (self.constant_value or 0) >= 0 else ""
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """(front, back) for every axis."""
@@ -37,6 +53,7 @@ class Pad(Op):
 
     def torch(self, n: View) -> Record:
         pairs = list(self.pairs())
+        self.known(n)
         while len(pairs) > 1 and pairs[0] == (0, 0):
             del pairs[0]
         mode = {"edge": "replicate", "wrap": "circular"}.get(self.mode, self.mode)
@@ -45,8 +62,19 @@ class Pad(Op):
             settings["value"] = self.constant_value
         return Call("F.pad", (n.x(), torch_pads(pairs)), settings)
 
+    def known(self, n: View) -> None:
+        """LookupError for what torch pads by constants only: the first axes, and more than three."""
+        rank = len(n.shape())
+        behind = rank - next((i for i, pair in enumerate(self.pairs()) if any(pair)), rank - 1)
+        if self.mode != "constant" and not (behind <= 3 and rank in (behind + 1, behind + 2)):
+            raise LookupError(f"torch does not pad {behind} of {rank} axes with {self.mode!r}")
+        if min(self.pads) < 0 and self.mode != "constant":
+            raise LookupError(f"it takes elements away and pads with {self.mode!r}")
+
     def keras(self, n: View) -> Record:
         pairs = self.pairs()
+        if min(self.pads) < 0:
+            raise LookupError(f"Keras does not pad by a negative number, {pairs}")
         inner = {pairs[0], pairs[-1]} == {(0, 0)} and len(pairs) in (3, 4, 5)
         if self.mode != "constant" or self.constant_value or not inner:
             if self.mode == "edge" or (self.mode == "reflect" and len(pairs) > 4):

@@ -15,6 +15,37 @@ from converter.ops.base import Dims, Refusal
 from converter.ops.records import Call, Layer
 
 
+def windows_of(found: dict[str, Any], kernel: Sequence[int | None]) -> dict[str, Any]:
+    """The fields of a window, with the kernel's size and strides where the node does not give them."""
+    size = found.get("kernel_shape") or tuple(d or 0 for d in kernel)
+    ones = (1,) * len(size)
+    return {"kernel_shape": size, "strides": ones} | found
+
+
+def sides(
+    auto_pad: str,
+    pads: Sequence[int] | None,
+    sizes: Dims,
+    kernel: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+) -> tuple[tuple[int, int], ...] | None:
+    """ONNX's auto_pad and pads as padded elements per axis; None for 'same' where they depend on an unknown size.
+
+    Raises LookupError for 'same' with the odd element in front where the size is not known.
+    """
+    if auto_pad == "NOTSET":
+        return pairs_of(pads or (0, 0) * len(kernel))
+    if auto_pad == "VALID":
+        return ((0, 0),) * len(kernel)
+    pairs = resolve("same", sizes, kernel, strides, dilations).pairs
+    if auto_pad == "SAME_UPPER":
+        return pairs
+    if auto_pad != "SAME_LOWER" or pairs is None:
+        raise LookupError(f"auto_pad={auto_pad} needs a size that is known before run time")
+    return tuple((back, front) for front, back in pairs)
+
+
 @dataclass(frozen=True)
 class Pads:
     """Padded elements per spatial axis, (in front, behind); None where only the run-time size tells."""

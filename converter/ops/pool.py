@@ -3,24 +3,39 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Op,
+    Refusal,
+    TorchCapture,
+    View,
+    class_of,
+    keras_layer,
+    of,
+    operands_of,
+    torch_operation,
+)
 from converter.ops.elementwise import Mul
 from converter.ops.padding import (
     Pads,
     around,
     batched,
     padded,
-    pairs_of,
     resolve,
     same,
     scalar,
+    sides,
     spread,
+    windows_of,
     zero_padding,
 )
 from converter.ops.pool_windows import counted, counts, divided, numbers_of, windows
@@ -33,6 +48,7 @@ class _Pool(Op, abstract=True):
     auto_pad: str = "NOTSET"
     ceil_mode: int = 0
     kernel_shape: tuple[int, ...]
+    dilations: tuple[int, ...] | None = None
     pads: tuple[int, ...] | None = None
     strides: tuple[int, ...]
 
@@ -41,13 +57,15 @@ class _Pool(Op, abstract=True):
 
     def rate(self) -> tuple[int, ...]:
         """Dilations."""
-        return (1,) * len(self.kernel_shape)
+        return self.dilations or (1,) * len(self.kernel_shape)
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        return windows_of(found, ())
 
     def pairs(self, sizes: Dims) -> tuple[tuple[int, int], ...] | None:
         """Padded elements per axis for the sizes; None where they depend on a size that is not known."""
-        if self.auto_pad == "NOTSET":
-            return pairs_of(self.pads or (0, 0) * len(self.kernel_shape))
-        return resolve("same", sizes, self.kernel_shape, self.strides, self.rate()).pairs
+        return sides(self.auto_pad, self.pads, sizes, self.kernel_shape, self.strides, self.rate())
 
     def keras(self, n: View) -> Record:
         rank = len(self.kernel_shape)
@@ -71,6 +89,14 @@ class _Pool(Op, abstract=True):
         pads = around(self, pairs)
         small = pads is not None and all(2 * a <= k for a, k in zip(pads.onnx, self.kernel_shape * 2, strict=True))
         return pads if small else None
+
+    def hanging(self, pairs: tuple[tuple[int, int], ...] | None) -> None:
+        """LookupError for windows over the end where torch has others: its padding is alike on both sides."""
+        alike = pairs is not None and all(
+            a == b and 2 * a <= k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)
+        )
+        if self.ceil_mode and (not alike or self.counts_padding()):
+            raise LookupError(f"its last windows hang over the end (ceil_mode), with the padding {pairs}")
 
     def counts_padding(self) -> bool:
         """Whether padded elements count as zeros."""
@@ -122,10 +148,11 @@ class _Pool(Op, abstract=True):
 class MaxPool(_Pool):
     """The largest element of each window."""
 
-    dilations: tuple[int, ...] | None = None
     storage_order: int = 0
+    """The order of the second output, which no form has."""
 
     kind: ClassVar[str] = "Max"
+    nonnegative: ClassVar[str] = "kept"
 
     def zeros_are_padding(self, x: ir.Value) -> bool:
         return nonnegative(x)
@@ -137,12 +164,10 @@ class MaxPool(_Pool):
         pads = self.around(pairs)
         return replace(self, pads=pads.onnx) if pads is not None and nonnegative(x) else None
 
-    def rate(self) -> tuple[int, ...]:
-        return self.dilations or super().rate()
-
     def torch(self, n: View) -> Record:
         rank = len(self.kernel_shape)
         pairs = self.pairs(n.shape()[2:])
+        self.hanging(pairs)
         settings = self.window_settings()
         x: Any = n.x()
         ceiled = self.ceiled(n.shape()[2:])
@@ -205,9 +230,9 @@ class AveragePool(_Pool):
     """The mean of each window; padded elements count as zeros with `count_include_pad`, and not at all without."""
 
     count_include_pad: int = 0
-    dilations: tuple[int, ...] | None = None
 
     kind: ClassVar[str] = "Average"
+    nonnegative: ClassVar[str] = "kept"
 
     def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
         pads = None if any(self.pads or ()) else self.around(pairs)
@@ -219,12 +244,17 @@ class AveragePool(_Pool):
     def torch(self, n: View) -> Record:
         rank = len(self.kernel_shape)
         pairs = self.pairs(n.shape()[2:])
+        if set(self.rate()) != {1}:
+            raise LookupError(f"torch's AvgPool{rank}d has no dilation")
+        self.hanging(pairs)
         settings = self.window_settings()
         ceiled = None if self.count_include_pad else self.ceiled(n.shape()[2:])
         if pairs is not None and all(a == b and 2 * a <= k for (a, b), k in zip(pairs, self.kernel_shape, strict=True)):
             if any(a for a, _ in pairs):
                 settings["padding"] = scalar([a for a, _ in pairs])
                 settings["count_include_pad"] = bool(self.count_include_pad)
+            if self.ceil_mode:
+                settings["ceil_mode"] = True
         elif ceiled is not None:
             settings |= {"padding": scalar(ceiled)} if any(ceiled) else {}
             settings |= {"ceil_mode": True, "count_include_pad": False}
@@ -303,13 +333,6 @@ class AveragePool(_Pool):
         return g.op(AveragePool(**found, count_include_pad=included), x)
 
 
-MADE = frozenset({"Relu", "Sigmoid", "Softmax", "Exp", "Softplus", "HardSigmoid", "Abs", "Sqrt"})
-KEPT = frozenset(
-    {"MaxPool", "AveragePool", "ReduceMean", "ReduceMax", "ReduceSum", "Dropout", "SharedDropout", "Identity"}
-    | {"Transpose", "Reshape", "Unsqueeze", "Flatten", "Concat", "Add", "Mul", "Pad"}
-)
-
-
 def nonnegative(value: ir.Value) -> bool:
     """Whether no element can be below 0, by how the value is made: relu and the like, and what keeps the sign.
 
@@ -325,16 +348,13 @@ def nonnegative(value: ir.Value) -> bool:
         if value.const_value is not None:
             if not bool((value.const_value.numpy() >= 0).all()):
                 return False
-        elif node is None:
+            continue
+        if node is None or class_of(node) is None:
             return False
-        elif node.op_type == "Clip":
-            low = node.inputs[1] if len(node.inputs) > 1 else None
-            if low is None or low.const_value is None or float(low.const_value.numpy()) < 0:
-                return False
-        elif node.op_type in KEPT:
-            operands = list(node.inputs) if node.op_type in ("Concat", "Add", "Mul") else [node.inputs[0]]
-            operands += node.inputs[2:3] if node.op_type == "Pad" else []
-            stack.extend(v for v in operands if v is not None)
-        elif node.op_type not in MADE:
+        op = of(node)
+        if op.nonnegative_when() == "kept":
+            known = operands_of(op)
+            stack.extend(v for i, v in enumerate(node.inputs) if v is not None and i not in known)
+        elif not op.nonnegative_when():
             return False
     return True

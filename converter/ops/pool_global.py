@@ -122,6 +122,7 @@ class _AdaptiveAten(Op, abstract=True):
     """torch's adaptive pooling: a reduction for one window, equal windows where the size divides, else as they come."""
 
     @torch_operation("adaptive_avg_pool1d.default", "adaptive_avg_pool2d.default", "adaptive_avg_pool3d.default")
+    @torch_operation("_adaptive_avg_pool2d.default", "_adaptive_avg_pool3d.default")
     @staticmethod
     def average(g: TorchCapture, x: ir.Value, output_size: tuple[Any, ...]) -> ir.Value:
         sizes = windows_of(g, x, output_size)

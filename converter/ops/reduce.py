@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import onnx_ir as ir
@@ -26,7 +29,7 @@ from converter.ops.base import (
 )
 from converter.ops.cast import Cast, cast, computing
 from converter.ops.operands import floating
-from converter.ops.records import Call, Layer, Method, Record
+from converter.ops.records import Call, Infix, Layer, Literal, Method, Record
 
 
 class Reduce(Op, abstract=True):
@@ -37,6 +40,13 @@ class Reduce(Op, abstract=True):
     axes: tuple[int, ...] = operand(1)
 
     method: ClassVar[str]
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        axes = found.get("axes") or tuple(range(len(shapes[0])))
+        if not found.get("axes") and found.get("noop_with_empty_axes"):
+            raise LookupError(f"{cls.__name__} over no axis at all has no mapping")
+        return found | {"axes": axes}
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         gone = {a % len(perm) for a in self.axes}
@@ -60,18 +70,30 @@ class Reduce(Op, abstract=True):
         """`ops.mean(x, axis=(1, 2))`."""
         keep: dict[str, Any] = {"keepdims": True} if self.keepdims else {}
         name = {"amax": "max", "amin": "min"}.get(self.method, self.method)
-        return Call(f"ops.{name}", (x,), {"axis": self.axes if len(self.axes) > 1 else self.axes[0], **keep})
+        return Call(f"ops.{name}", (x,), {"axis": self.axes if len(self.axes) != 1 else self.axes[0], **keep})
 
 
 class ReduceMean(Reduce):
     """The mean over the axes."""
 
     method: ClassVar[str] = "mean"
+    nonnegative: ClassVar[str] = "kept"
+
+    def summary(self, n: View, x: Record) -> Record:
+        if n.value(0).dtype != ir.DataType.DOUBLE:
+            return super().summary(n, x)
+        # Keras's mean of float64 is one in float32, on the backends of torch and JAX.
+        total = ReduceSum(axes=self.axes, keepdims=self.keepdims)
+        lengths = [n.shape()[a] for a in self.axes]
+        count: Any = float(math.prod(d or 1 for d in lengths))
+        if None in lengths:
+            count = total.summary(n, Call("ops.ones_like", (x,)))
+        return Infix("/", total.summary(n, x), count)
 
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Average")
 
-    @keras_operation("Mean", vet=refusals.behind_batch)
+    @keras_operation("Mean", vet=refusals.reductions)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMean, operation, x)
@@ -91,8 +113,15 @@ class ReduceSum(Reduce):
     """The sum over the axes."""
 
     method: ClassVar[str] = "sum"
+    nonnegative: ClassVar[str] = "kept"
 
-    @keras_operation("Sum", vet=refusals.behind_batch)
+    def torch(self, n: View) -> Record:
+        made = super().torch(n)
+        if n.value(0).dtype != ir.DataType.INT32 or not isinstance(made, Method):
+            return made
+        return replace(made, kwargs={**made.kwargs, "dtype": Literal("torch.int32")})  # PyTorch's own is int64
+
+    @keras_operation("Sum", vet=refusals.sums)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceSum, operation, x)
@@ -112,11 +141,12 @@ class ReduceMax(Reduce):
     """The largest element over the axes."""
 
     method: ClassVar[str] = "amax"
+    nonnegative: ClassVar[str] = "kept"
 
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Max")
 
-    @keras_operation("Max", vet=refusals.behind_batch)
+    @keras_operation("Max", vet=refusals.reductions)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMax, operation, x)
@@ -137,7 +167,7 @@ class ReduceMin(Reduce):
 
     method: ClassVar[str] = "amin"
 
-    @keras_operation("Min", vet=refusals.behind_batch)
+    @keras_operation("Min", vet=refusals.reductions)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceMin, operation, x)
@@ -167,7 +197,7 @@ class ReduceProd(Reduce):
             made = Method(made, "prod", (axis,), {"keepdim": True} if self.keepdims else {})
         return made
 
-    @keras_operation("Prod", vet=refusals.behind_batch)
+    @keras_operation("Prod", vet=refusals.reductions)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         if operation.dtype is not None:
@@ -331,15 +361,16 @@ def pooled(op: Reduce, n: View, kind: str) -> Record:
     """A reduction over the axes between batch and channels: Keras's global pooling."""
     rank = len(n.shape())
     axes = {a % rank for a in op.axes}
-    if axes != set(range(1, rank - 1)) or rank not in (3, 4, 5):
+    double = n.value(0).dtype == ir.DataType.DOUBLE and kind == "Average"
+    if axes != set(range(1, rank - 1)) or rank not in (3, 4, 5) or double:
         return op.summary(n, n.x())
     keep: dict[str, Any] = {"keepdims": True} if op.keepdims else {}
     return Layer(f"Global{kind}Pooling{rank - 2}D", keep, inputs=(n.x(),))
 
 
 def reduced(g: Capture, kind: type[Reduce], operation: Any, x: ir.Value) -> ir.Value:
-    """A reduction of keras.ops, over axes other than the first."""
+    """A reduction of keras.ops."""
     rank = len(g.shape(x))
-    axis = operation.axis
-    axes = tuple(sorted({int(a) % rank for a in (axis if isinstance(axis, (tuple, list)) else (axis or 0,))}))
+    axis = range(rank) if operation.axis is None else operation.axis
+    axes = tuple(sorted({int(a) % rank for a in (axis if isinstance(axis, (tuple, list, range)) else (axis,))}))
     return g.op(kind(axes=axes, keepdims=int(bool(operation.keepdims))), x)

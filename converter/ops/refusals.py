@@ -126,18 +126,22 @@ def one_float(option: Options, args: Sequence[Any]) -> Refusal | None:
 # Operations of keras.ops -------------------------------------------------------------------------------------------
 
 
-def behind_batch(option: Options, args: Sequence[Any]) -> Refusal | None:
-    """Reductions: over axes behind the batch axis, of floats."""
+def reductions(option: Options, args: Sequence[Any]) -> Refusal | None:
+    """Reductions: over one axis or more, of floats."""
     axis, (x, *_) = option("axis"), (*args, None)
-    axes = axis if isinstance(axis, (tuple, list)) else (axis or 0,)
-    rank = len(x.shape) if isinstance(x, Given) else 0
-    if not axes or 0 in axes or (rank and any(a % rank == 0 for a in axes)):
-        return Refusal(f"axis={axis} reduces the batch axis.", "Reduce the axes behind it.")
+    if isinstance(axis, (tuple, list)) and not axis:
+        return Refusal("axis=() reduces no axis.", "Leave it out.")
     if option("initial") is not None:
         return Refusal(f"initial={option('initial')} has no mapping.", "Add it behind the reduction.")
     if isinstance(x, Given) and x.dtype not in FLOATS:
         return Refusal(f"it reduces numbers of the dtype {x.dtype}.", "Cast them to floats before.")
     return None
+
+
+def sums(option: Options, args: Sequence[Any]) -> Refusal | None:
+    """The same, of integers as well."""
+    whole = bool(args) and isinstance(args[0], Given) and args[0].dtype in ("int32", "int64")
+    return reductions(option, args[1:] if whole else args)
 
 
 def named_axes(option: Options, args: Sequence[Any]) -> Refusal | None:

@@ -53,7 +53,21 @@ class Resize(Op):
         """How many times larger each spatial axis gets."""
         return tuple(int(f) for f in (self.scales or ())[2:])
 
+    def known(self, n: View) -> None:
+        """LookupError for what is not one of Keras's ways of making an image a whole number of times larger."""
+        scales = self.scales or ()
+        ways: list[dict[str, Any]] = [
+            {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+            {"mode": "linear"},
+            dict(CUBIC),
+        ]
+        usual = [Resize(**way, scales=self.scales) for way in ways]
+        whole = scales[:2] == (1.0, 1.0) and len(scales) > 2 and all(f >= 1 and f == int(f) for f in scales[2:])
+        if self not in usual or not whole or (self.mode != "nearest" and len(n.shape()) != 4):
+            raise LookupError(f"Resize has a mapping for whole factors in three ways, and this is {self}")
+
     def torch(self, n: View) -> Record:
+        self.known(n)
         factor = scalar(self.factors())
         if self.mode == "cubic":
             return Call("F.interpolate", (n.x(),), {"scale_factor": factor, "mode": "bicubic", "antialias": True})
@@ -61,6 +75,7 @@ class Resize(Op):
         return Module("nn.Upsample", (), {"scale_factor": factor, **named}, inputs=(n.x(),))
 
     def keras(self, n: View) -> Record:
+        self.known(n)
         rank = len(n.shape()) - 2
         named = {} if self.mode == "nearest" else {"interpolation": KERAS[self.mode]}
         size = self.factors()[0] if rank == 1 else self.factors()

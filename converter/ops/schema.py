@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import onnx
 import onnx.defs
+import onnx.helper
 import onnx.shape_inference
 import onnx_ir as ir
 
@@ -43,6 +44,36 @@ def of(name: str) -> onnx.defs.OpSchema | None:
         return onnx.defs.get_schema(name, OPSET)
     except onnx.defs.SchemaError:
         return None
+
+
+@functools.cache
+def default(name: str, attribute: str) -> Any:
+    """What an attribute is where a node does not say it; None where it is nothing, or there is no such attribute."""
+    schema = of(name)
+    known = schema.attributes.get(attribute) if schema is not None else None
+    content = (
+        onnx.helper.get_attribute_value(known.default_value) if known is not None and known.default_value.name else None
+    )
+    content = content.decode() if isinstance(content, bytes) else content
+    return tuple(content) if isinstance(content, list) else content
+
+
+@functools.cache
+def plain_inputs(name: str) -> int:
+    """How many inputs every node has; with one of any number, more than a node can have."""
+    schema = of(name)
+    if schema is None:
+        return 0
+    variadic = any(each.option == onnx.defs.OpSchema.FormalParameterOption.Variadic for each in schema.inputs)
+    return schema.max_input if variadic else schema.min_input
+
+
+@functools.cache
+def input_name(name: str, index: int) -> str:
+    """What the schema calls an input; '' for one that there is not."""
+    schema = of(name)
+    names = [each.name for each in schema.inputs] if schema is not None else []
+    return names[index] if index < len(names) else ""
 
 
 @functools.cache

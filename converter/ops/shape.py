@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
+import numpy as np
 import onnx_ir as ir
 
 from converter.ops import refusals
@@ -31,6 +33,13 @@ class Transpose(Op):
     """y[i0, i1, ...] = x with its axes in the order `perm`."""
 
     perm: tuple[int, ...]
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        return {"perm": tuple(reversed(range(len(shapes[0]))))} | found
 
     def torch(self, n: View) -> Record:
         swapped = [i for i, p in enumerate(self.perm) if i != p]
@@ -67,6 +76,10 @@ class Reshape(Op):
     """The same elements in the same order; 0 keeps the length of that axis, one -1 takes what is left."""
 
     target: tuple[int, ...] = operand(1)
+
+    refuses: ClassVar[Mapping[str, str]] = {"allowzero": "0 in its target keeps the length of that axis"}
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     def reached(self, before: Dims) -> Dims:
         """The shape of the result for an input of that shape."""
@@ -140,6 +153,16 @@ class Reshape(Op):
             wanted = tuple(math.prod(d or 1 for d in known) // rest if d == -1 else d for d in wanted)
         return g.op(Reshape(target=(0, *wanted)), x)
 
+    @keras_operation("Reshape")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        wanted, known = tuple(-1 if d is None else int(d) for d in operation.newshape), g.shape(x)
+        if x.const_value is not None:
+            return g.reshaped(x, tuple(np.empty(tuple(d or 0 for d in known)).reshape(wanted).shape))
+        rest, inner = math.prod(wanted[1:]), math.prod(d or 0 for d in known[1:])
+        kept = wanted[:1] in ((-1,), known[:1]) and rest == inner > 0
+        return g.op(Reshape(target=(0, *wanted[1:]) if kept else wanted), x)
+
     @torch_operation(
         "view.default",
         "reshape.default",
@@ -172,6 +195,14 @@ class Unsqueeze(Op):
 
     axes: tuple[int, ...] = operand(1)
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        rank = len(shapes[0]) + len(found["axes"])
+        return found | {"axes": tuple(sorted(a % rank for a in found["axes"]))}
+
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         rank = len(perm) + len(self.axes)
         kept = [i for i in range(rank) if i not in self.axes]
@@ -194,16 +225,34 @@ class Unsqueeze(Op):
 
 
 class Flatten(Op):
-    """(N, ...) -> (N, product of the rest)."""
+    """(N, ...) -> (N, product of the rest); in general those in front of `axis` into one, and the rest into another."""
 
     axis: int = 1
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
+    @classmethod
+    def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
+        axis = found.get("axis", 1)
+        return {"axis": axis + len(shapes[0]) if axis < 0 else axis}
+
     def torch(self, n: View) -> Record:
+        if self.axis == 0:
+            return Method(n.x(), "reshape", (1, -1))
+        if self.axis != 1:
+            front = Method(n.x(), "flatten", (0, self.axis - 1))
+            return Method(front, "flatten", (1,)) if self.axis < len(n.shape()) else Index(front, (slice(None), None))
         if n.own:
             return Module("nn.Flatten", inputs=(n.x(),))
         return Method(n.x(), "flatten", (1,))
 
     def keras(self, n: View) -> Record:
+        if self.axis != 1:
+            lengths = [-1 if d is None else d for d in n.out_shape()]
+            if lengths.count(-1) > 1:
+                raise LookupError("it makes two lengths that are known at run time only")
+            return Call("ops.reshape", (n.x(), tuple(lengths)))
         return Layer("Flatten", inputs=(n.x(),))
 
     @keras_layer("Flatten")
@@ -223,6 +272,9 @@ class Concat(Op):
     """The inputs one after another along `axis`; all other lengths are equal."""
 
     axis: int
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Concat(axis=moved(self.axis, perm)), perm

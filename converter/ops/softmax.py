@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
@@ -39,6 +39,9 @@ class Softmax(Op):
     """exp(x) / sum(exp(x)) along `axis`."""
 
     axis: int = -1
+
+    nonnegative: ClassVar[str] = "always"
+    before_loss: ClassVar[str] = "softmax"
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Softmax(axis=moved(self.axis, perm)), perm
@@ -90,6 +93,8 @@ class LogSoftmax(Op):
 
     axis: int = -1
 
+    before_loss: ClassVar[str] = "log_softmax"
+
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return LogSoftmax(axis=moved(self.axis, perm)), perm
 
@@ -100,7 +105,7 @@ class LogSoftmax(Op):
 
     def keras(self, n: View) -> Record:
         if self.axis not in (-1, len(n.shape()) - 1):
-            raise LookupError("Keras's named log_softmax takes the last axis")
+            return Call("ops.log_softmax", (n.x(),), {"axis": self.axis})
         return Layer("Activation", {"activation": "log_softmax"}, inputs=(n.x(),))
 
     @keras_activation("log_softmax")

@@ -97,7 +97,7 @@ class Variance(_Spread):
 
     method: ClassVar[str] = "var"
 
-    @keras_operation("Var", vet=refusals.behind_batch)
+    @keras_operation("Var", vet=refusals.reductions)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(Variance(**_axes(g, operation, x)), x)
@@ -138,7 +138,7 @@ class Deviation(_Spread):
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         return g.op(Sqrt(), super().body(g, *inputs))
 
-    @keras_operation("Std", vet=refusals.behind_batch)
+    @keras_operation("Std", vet=refusals.reductions)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return g.op(Deviation(**_axes(g, operation, x)), x)
@@ -165,8 +165,9 @@ class Deviation(_Spread):
 
 
 def _axes(g: Capture, operation: Any, x: ir.Value) -> dict[str, Any]:
-    axis, rank = operation.axis, len(g.shape(x))
-    axes = axis if isinstance(axis, (tuple, list)) else (axis,)
+    rank = len(g.shape(x))
+    axis = range(rank) if operation.axis is None else operation.axis
+    axes = axis if isinstance(axis, (tuple, list, range)) else (axis,)
     return {"axes": tuple(sorted({int(a) % rank for a in axes})), "keepdims": int(bool(operation.keepdims))}
 
 
@@ -190,7 +191,7 @@ class ReduceLogSumExp(Reduce):
         keep: dict[str, Any] = {"keepdim": True} if self.keepdims else {}
         return Call("torch.logsumexp", (n.x(),), {"dim": self.axes if len(self.axes) > 1 else self.axes[0], **keep})
 
-    @keras_operation("Logsumexp", vet=refusals.behind_batch)
+    @keras_operation("Logsumexp", vet=refusals.reductions)
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
         return reduced(g, ReduceLogSumExp, operation, x)

@@ -111,6 +111,8 @@ def literal(value: Any) -> str:
         return f'"{repr(value)[1:-1]}"'
     if isinstance(value, (bool, int, float, str)) or value is None:
         return repr(value)
+    if value is Ellipsis:
+        return "..."
     if hasattr(value, "item"):
         return literal(value.item())
     raise TypeError(f"{value!r} has no source form")

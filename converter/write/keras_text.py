@@ -33,6 +33,8 @@ class Built:
     inputs: tuple[Any, ...]
     shared: bool = False
     """Several calls of the layer: it is constructed once, before the first of them."""
+    call: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of this call."""
 
 
 @dataclass
@@ -87,9 +89,10 @@ class KerasText(Text):
 
     def expr(self, record: Any, tight: float = 0) -> str:
         match record:
-            case Built(inputs=inputs):
+            case Built(inputs=inputs, call=call):
                 self._used(record.cls if record.cls in PARTS else "layers.")
                 inside = self.expr(inputs[0]) if len(inputs) == 1 else f"[{', '.join(self.expr(i) for i in inputs)}]"
+                inside = ", ".join([inside, *(f"{key}={self.expr(value)}" for key, value in call.items())])
                 return f"{self._known.get(record.name) or self.constructed(record)}({inside})"
             case Infix("==", left, right):
                 return self.expr(Call("ops.equal", (left, right)), tight)

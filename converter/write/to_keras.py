@@ -16,11 +16,11 @@ from converter.ops import base
 from converter.ops.records import Block, Call, Index, Infix, Layer, Ref, Size, refs, rewritten, walk
 from converter.write.keras_calls import FLOATS, NodeCall, called, dtype_of, float_of, folded, wanted
 from converter.write.keras_text import PARTS, BuildText, Built, Step, inlined
+from converter.write.keras_tied import reversible
 from converter.write.names import identifier, operation_names
 
 HALVING = re.compile(
-    "arctan2|average|ceil|cumprod|cumsum|dot|einsum|exp|exp2|expm1|floor|floor_divide|logaddexp|matmul|maximum|mean|"
-    "minimum|mod|prod|round|tensordot|var"
+    "arctan2|average|ceil|cumprod|cumsum|dot|expm1|floor|logaddexp|matmul|maximum|minimum|norm|prod|tensordot|var"
 )
 """Operations of Keras that make float32 of float64, where the backend is torch or JAX."""
 STATISTICS = frozenset({"moving_mean", "moving_variance"})
@@ -87,7 +87,7 @@ class _Writer:
 
     def source(self, outputs: Any, title: str, name: str) -> KerasSource:
         """Write everything."""
-        calls = [call for node in self.graph if (call := self._call(node)) is not None]
+        calls = reversible([call for node in self.graph if (call := self._call(node)) is not None])
         if any(not isinstance(call.record, Layer) or _reads_constants(call.record) for call in calls):
             self.reserved = operation_names()
         inputs = []
@@ -140,8 +140,8 @@ class _Writer:
         """The assignment of a node, and before it those of the layers and weights that it reads."""
         try:
             record = self._lowered(call, call.record)
-            if dtype_of(call.output) == "float64" and _halves(record):
-                record = Call("ops.cast", (record, "float64"))
+            if dtype_of(call.output) == "float64":
+                record = _doubled(record, call)
         except LookupError as error:
             where = call.view.place.path or "forward"
             self.missing.append(Item(where, call.view.node.op_type, f"{error.args[0]}."))
@@ -189,7 +189,7 @@ class _Writer:
                 inputs.append(self._lowered(call, given))
         settings = {**layer.kwargs, **self.settings[name]}
         several = self.counts[call.keys[id(layer)]] > 1 or isinstance(call.record, Block)
-        return Built(name, layer.cls, settings, tuple(inputs), several)
+        return Built(name, layer.cls, settings, tuple(inputs), several, layer.call)
 
     def _layer_name(self, call: NodeCall, layer: Layer, main: str = "") -> str:
         """The name of a layer, new where its key is; with its weights and settings."""
@@ -329,11 +329,19 @@ class _Writer:
         return {**settings, **_policy(dtypes.pop())}
 
 
-def _halves(record: Any) -> bool:
-    """Whether Keras makes float32 of an expression in float64, on the backends of torch and JAX."""
-    if isinstance(record, Infix):
-        return record.sign in ("@", "%", "//")
-    return isinstance(record, Call) and HALVING.fullmatch(record.function.removeprefix("ops.")) is not None
+def _doubled(record: Any, call: NodeCall) -> Any:
+    """An expression of float64 that stays it: Keras makes float32 of some, on the backends of torch and JAX."""
+    ranks = [len(dims(v)) for v in call.view.node.inputs[:2] if v is not None]
+    if min(ranks, default=0) > 1:
+        equation = "...ij,...jk->...ik"
+        record = rewritten(
+            record,
+            lambda p: (
+                Call("ops.einsum", (equation, p.left, p.right)) if isinstance(p, Infix) and p.sign == "@" else None
+            ),
+        )
+    halves = isinstance(record, Call) and HALVING.fullmatch(record.function.removeprefix("ops.")) is not None
+    return Call("ops.cast", (record, "float64")) if halves else record
 
 
 def _reads_constants(record: Any) -> bool:
