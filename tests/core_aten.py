@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 aten = torch.ops.aten
@@ -309,6 +310,26 @@ FAMILIES: dict[str, Family] = {
     "reduced": Family(REDUCED, volume, fixed=frozenset({"sum_dtype", "mean_dtype"})),
     "soft": Family(SOFT, volume, fixed=frozenset({"softmax_dtype", "cumsum_dtype"})),
     "bounded": Family(BOUNDED, volume, fixed=frozenset({"clamp_int_float"})),
+    "sampled": Family(
+        {
+            "diagonal": lambda x, g, p: x.diagonal(1, -2, -1),
+            "diagonal_below": lambda x, g, p: x.diagonal(-1, 3, 1),
+            "cdist": lambda x, g, p: torch.cdist(p, p[:, :3].cos()),
+            "cdist_1": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=1.0),
+            "cdist_3": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=3.0),
+            "cdist_inf": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=float("inf")),
+            "grid": lambda x, g, p: F.grid_sample(x, g, align_corners=False),
+            "grid_nearest": lambda x, g, p: F.grid_sample(x, g, "nearest", "border", align_corners=True),
+            "grid_cubic": lambda x, g, p: F.grid_sample(x, g, "bicubic", "reflection", align_corners=False),
+            "fold": lambda x, g, p: F.fold(p, (4, 6), (2, 2), stride=2),
+            "fold_padded": lambda x, g, p: F.fold(p, (3, 4), (2, 2), padding=(0, 1), stride=(1, 2), dilation=(1, 1)),
+        },
+        lambda: (floats(2, 3, 5, 6), floats(2, 4, 3, 2).tanh() * 1.2, floats(2, 8, 6)),
+        keras=dict.fromkeys(
+            ("grid", "grid_nearest", "grid_cubic", "fold", "fold_padded"),
+            "keras.ops reads no image at the points of a grid, and its fold is not on every backend",
+        ),
+    ),
     "triangles": Family(
         {
             "tril": lambda x, i, b, s: torch.tril(x),
@@ -368,17 +389,11 @@ REFUSED: dict[str, str] = {
         ("_native_batch_norm_legit.default", "_native_batch_norm_legit.no_stats"),
         "it takes the statistics of the batch, as training does; at inference programs have the form `_no_training`",
     ),
+    "_embedding_bag.default": "its bags are as long as the offsets say that it is given, which no layer takes",
+    "_pdist_forward.default": "it pairs the examples of a batch, so that the number of its results is no batch",
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
 """Overloads of core ATen that have no row, with the reason."""
 
-WITHOUT_ROW: tuple[str, ...] = (
-    "_cdist_forward.default",
-    "_embedding_bag.default",
-    "_pdist_forward.default",
-    "col2im.default",
-    "diagonal.default",
-    "grid_sampler_2d.default",
-    "index_put.default",
-)
+WITHOUT_ROW: tuple[str, ...] = ("index_put.default",)
 """Overloads of core ATen whose row is not written yet."""

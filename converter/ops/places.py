@@ -178,7 +178,7 @@ class TopK(Op):
     @keras_operation("TopK")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> Any:
-        values, places = g.op(TopK(axis=len(g.shape(x)) - 1, k=(int(operation.k),)), x)
+        values, places = g.several(TopK(axis=len(g.shape(x)) - 1, k=(int(operation.k),)), x)
         return values, g.op(Cast(to=int(ir.DataType.INT32)), places)
 
 
@@ -203,7 +203,7 @@ class Sort(Function):
         if not self.descending:
             values, places = (Call(f"ops.{name}", (n.x(),), {"axis": self.axis}) for name in ("sort", "argsort"))
             return values, Call("ops.cast", (places, "int64"))
-        if n.value(0).dtype is not None and n.value(0).dtype.name.startswith(("UINT", "BOOL")):
+        if str(n.value(0).dtype).startswith(("UINT", "BOOL")):
             raise LookupError("Keras sorts upwards, and these numbers have no sign that could be turned")
         values = Call("ops.flip", (Call("ops.sort", (n.x(),), {"axis": self.axis}),), {"axis": self.axis})
         places = Call("ops.argsort", (Call("ops.negative", (n.x(),)),), {"axis": self.axis})
