@@ -365,6 +365,28 @@ def test_axes_of_any_length_have_names(form: type) -> None:
     assert "dynamic   image: batch, 3, H, W" in screen(made.report)
 
 
+class Table(nn.Module):
+    """Twelve positions at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions, self.fc = nn.Parameter(torch.randn(1, 12, 4)), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return (self.fc(x) + self.positions[:, : x.shape[1]]) * mask[..., None]
+
+
+def test_a_length_that_the_model_limits() -> None:
+    names = {0: "batch", 1: "L"}
+    captured = from_torch.capture(Table().eval(), (torch.randn(1, 5, 4), torch.randn(1, 5)), dynamic=(names, names))
+    shapes = [[d if isinstance(d, int) else str(d) for d in x.shape] for x in captured.graph.graph.inputs]
+    assert shapes == [["batch", "L", 4], ["batch", "L"]]
+    assert ("L", "the model takes at most 12") in captured.notes
+    assert not any("batch" in note for note in captured.notes)
+    text = check(Table(), (2, 5, 4), (2, 5), dynamic=(names, names), other=((3, 7, 4), (3, 7)))
+    assert "narrow(1, 0, " in text
+
+
 def test_an_axis_that_cannot_have_any_length_is_told() -> None:
     with pytest.raises(BadInput, match=r"L.*(constant|specialized|inferred)"):
         from_torch.capture(Fn(lambda m, x: m.fc(x)), (torch.zeros(2, 4),), dynamic=({0: "batch", 1: "L"},))

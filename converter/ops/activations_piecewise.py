@@ -23,6 +23,8 @@ class HardSigmoid(Activation):
     alpha: float = 0.2
     beta: float = 0.5
 
+    nonnegative: ClassVar[str] = "always"
+
     def torch(self, n: View) -> Record:
         if (self.alpha, self.beta) == (SIXTH, 0.5):
             return Module("nn.Hardsigmoid", inputs=(n.x(),)) if n.own else Call("F.hardsigmoid", (n.x(),))

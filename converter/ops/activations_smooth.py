@@ -29,6 +29,8 @@ class Sigmoid(Activation):
     module: ClassVar[str] = "nn.Sigmoid"
     function: ClassVar[str] = "torch.sigmoid"
     keras_name: ClassVar[str] = "sigmoid"
+    nonnegative: ClassVar[str] = "always"
+    before_loss: ClassVar[str] = "sigmoid"
 
     @keras_activation("sigmoid")
     @staticmethod
@@ -54,6 +56,7 @@ class Exp(Activation):
 
     function: ClassVar[str] = "torch.exp"
     keras_name: ClassVar[str] = "exponential"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_activation("exponential")
     @staticmethod
@@ -107,6 +110,7 @@ class Softplus(Activation):
     module: ClassVar[str] = "nn.Softplus"
     function: ClassVar[str] = "F.softplus"
     keras_name: ClassVar[str] = "softplus"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_activation("softplus")
     @staticmethod

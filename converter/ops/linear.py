@@ -49,7 +49,7 @@ class _Affine(Op, abstract=True):
         if len(n.shape()) < 2:
             raise LookupError("a Dense layer takes (batch, ..., features), and its input has one axis")
         settings = {"units": n.shape(1)[0]} | ({} if n.has(2) else {"use_bias": False})
-        return Layer("Dense", settings, weights, inputs=(n.x(),))
+        return Layer("Dense", settings, weights, inputs=(n.x(),), activates=True)
 
 
 class Gemm(_Affine):
@@ -139,7 +139,7 @@ class MatMul(Op):
     def keras(self, n: View) -> Record:
         if n.real(1) and len(n.shape(1)) == 2 and len(n.shape(0)) > 1 and n.array(0) is None:
             settings = {"units": n.shape(1)[1], "use_bias": False}
-            return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),))
+            return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),), activates=True)
         return Infix("@", n.x(0), n.x(1))
 
     @torch_operation("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")

@@ -77,6 +77,7 @@ class ReduceMean(Reduce):
     """The mean over the axes."""
 
     method: ClassVar[str] = "mean"
+    nonnegative: ClassVar[str] = "kept"
 
     def summary(self, n: View, x: Record) -> Record:
         if n.value(0).dtype != ir.DataType.DOUBLE:
@@ -112,6 +113,7 @@ class ReduceSum(Reduce):
     """The sum over the axes."""
 
     method: ClassVar[str] = "sum"
+    nonnegative: ClassVar[str] = "kept"
 
     def torch(self, n: View) -> Record:
         made = super().torch(n)
@@ -139,6 +141,7 @@ class ReduceMax(Reduce):
     """The largest element over the axes."""
 
     method: ClassVar[str] = "amax"
+    nonnegative: ClassVar[str] = "kept"
 
     def keras(self, n: View) -> Record:
         return pooled(self, n, "Max")

@@ -34,6 +34,9 @@ class Transpose(Op):
 
     perm: tuple[int, ...]
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
         return {"perm": tuple(reversed(range(len(shapes[0]))))} | found
@@ -75,6 +78,8 @@ class Reshape(Op):
     target: tuple[int, ...] = operand(1)
 
     refuses: ClassVar[Mapping[str, str]] = {"allowzero": "0 in its target keeps the length of that axis"}
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     def reached(self, before: Dims) -> Dims:
         """The shape of the result for an input of that shape."""
@@ -190,6 +195,9 @@ class Unsqueeze(Op):
 
     axes: tuple[int, ...] = operand(1)
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
         rank = len(shapes[0]) + len(found["axes"])
@@ -220,6 +228,9 @@ class Flatten(Op):
     """(N, ...) -> (N, product of the rest); in general those in front of `axis` into one, and the rest into another."""
 
     axis: int = 1
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
@@ -261,6 +272,9 @@ class Concat(Op):
     """The inputs one after another along `axis`; all other lengths are equal."""
 
     axis: int
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Concat(axis=moved(self.axis, perm)), perm
