@@ -336,6 +336,18 @@ def test_such_graphs_run_in_onnxruntime(function: Any) -> None:
         np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("function", DYNAMIC)
+def test_such_models_become_keras(function: Any) -> None:
+    model = Fn(function).eval()
+    names = ({0: "batch", 1: "L"},)
+    made = converter.convert(model, "keras", example_inputs=(torch.randn(3, 5, 4),), dynamic=names, verify=False)
+    for shape in ((3, 5, 4), (2, 7, 4)):
+        x = torch.randn(shape)
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(made.model(x)), model(x).detach().numpy(), rtol=1e-5, atol=1e-5
+        )
+
+
 class Pooled(nn.Module):
     """An image of any size with a table of numbers, as long as there are images."""
 
@@ -363,6 +375,28 @@ def test_axes_of_any_length_have_names(form: type) -> None:
     shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in made.onnx.graph.input}
     assert shapes == want
     assert "dynamic   image: batch, 3, H, W" in screen(made.report)
+
+
+class Table(nn.Module):
+    """Twelve positions at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions, self.fc = nn.Parameter(torch.randn(1, 12, 4)), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return (self.fc(x) + self.positions[:, : x.shape[1]]) * mask[..., None]
+
+
+def test_a_length_that_the_model_limits() -> None:
+    names = {0: "batch", 1: "L"}
+    captured = from_torch.capture(Table().eval(), (torch.randn(1, 5, 4), torch.randn(1, 5)), dynamic=(names, names))
+    shapes = [[d if isinstance(d, int) else str(d) for d in x.shape] for x in captured.graph.graph.inputs]
+    assert shapes == [["batch", "L", 4], ["batch", "L"]]
+    assert ("L", "the model takes at most 12") in captured.notes
+    assert not any("batch" in note for note in captured.notes)
+    text = check(Table(), (2, 5, 4), (2, 5), dynamic=(names, names), other=((3, 7, 4), (3, 7)))
+    assert "narrow(1, 0, " in text
 
 
 def test_an_axis_that_cannot_have_any_length_is_told() -> None:

@@ -25,6 +25,7 @@ from converter.ops.axes import moved as moved
 from converter.ops.captures import KERAS_ACTIVATIONS as KERAS_ACTIVATIONS
 from converter.ops.captures import KERAS_LAYERS as KERAS_LAYERS
 from converter.ops.captures import KERAS_MASKS as KERAS_MASKS
+from converter.ops.captures import KERAS_OPENED as KERAS_OPENED
 from converter.ops.captures import KERAS_OPERATIONS as KERAS_OPERATIONS
 from converter.ops.captures import TORCH_OPERATIONS as TORCH_OPERATIONS
 from converter.ops.captures import VETS as VETS
