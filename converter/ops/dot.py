@@ -20,6 +20,7 @@ from converter.ops.base import (
     Type,
     View,
     keras_layer,
+    keras_operation,
     there,
     torch_operation,
 )
@@ -47,6 +48,14 @@ class Einsum(Op):
 
     def keras(self, n: View) -> Record:
         return Call("ops.einsum", (self.equation, *n.all()))
+
+    @keras_operation("Einsum")
+    @staticmethod
+    def operation(g: Capture, operation: Any, *xs: Any) -> ir.Value:
+        if not all(isinstance(x, ir.Value) and floating(x) for x in xs):
+            raise Refusal("it multiplies something else than tensors of floats.", "Cast them to floats before.")
+        equation = written_out(operation.subscripts, [len(g.shape(x)) for x in xs])
+        return g.op(Einsum(equation=equation), *alike(g, xs))
 
     @torch_operation("einsum.default")
     @staticmethod

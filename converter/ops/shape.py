@@ -57,6 +57,13 @@ class Transpose(Op):
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         return g.op(Transpose(perm=(0, *layer.dims)), x)
 
+    @keras_operation("Transpose")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        rank = len(g.shape(x))
+        perm = tuple(int(a) % rank for a in operation.axes or range(rank - 1, -1, -1))
+        return g.transposed(x, perm) if x.const_value is not None else g.op(Transpose(perm=perm), x)
+
     @torch_operation("permute.default", "transpose.int", "t.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, *given: Any) -> ir.Value:
