@@ -336,6 +336,18 @@ def test_such_graphs_run_in_onnxruntime(function: Any) -> None:
         np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("function", DYNAMIC)
+def test_such_models_become_keras(function: Any) -> None:
+    model = Fn(function).eval()
+    names = ({0: "batch", 1: "L"},)
+    made = converter.convert(model, "keras", example_inputs=(torch.randn(3, 5, 4),), dynamic=names, verify=False)
+    for shape in ((3, 5, 4), (2, 7, 4)):
+        x = torch.randn(shape)
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(made.model(x)), model(x).detach().numpy(), rtol=1e-5, atol=1e-5
+        )
+
+
 class Pooled(nn.Module):
     """An image of any size with a table of numbers, as long as there are images."""
 

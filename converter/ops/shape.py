@@ -139,6 +139,8 @@ class Reshape(Op):
         if self.target[:1] == (0,) and None not in lengths[1:]:
             return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
         known = [made if d == -1 else d for d, made in zip(lengths, n.out_shape(), strict=True)]
+        if self.target[:1] == (0,) and known[1:].count(None) == 1:  # the layer keeps the batch, whatever it is
+            return Layer("Reshape", {"target_shape": target(known[1:])}, inputs=(n.x(),))
         if known.count(None) > 1:
             raise LookupError("it keeps several lengths that are known at run time only, and a Keras graph reads none")
         return Call("ops.reshape", (n.x(), target(known)))

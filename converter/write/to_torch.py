@@ -71,9 +71,7 @@ def check(graph: ir.Graph) -> None:
         raise Unsupported(missing)
 
 
-def write(
-    graph: ir.Graph, outputs: Any, names: Sequence[str], title: str, kept: Kept | None = None
-) -> TorchSource:
+def write(graph: ir.Graph, outputs: Any, names: Sequence[str], title: str, kept: Kept | None = None) -> TorchSource:
     """The file for a settled graph.
 
     `outputs` is the structure that forward returns, with positions into the graph's outputs; `names` are the source's
