@@ -315,8 +315,14 @@ def with_class_token(m: Fn, x: Tensor) -> Tensor:
     return y * torch.arange(y.shape[1], dtype=x.dtype)[None, :, None]
 
 
+def picked_by_place(m: Fn, x: Tensor) -> Tensor:
+    rows, steps = torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])[None]
+    return m.fc(x)[rows, steps] + x[rows, -1 - steps]
+
+
 LENGTHS = ({0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO},)
 DYNAMIC = [split_heads, merged_batch, ones_between, class_token, positions, filled_ones, first_rows, with_class_token]
+DYNAMIC += [picked_by_place]
 
 
 @pytest.mark.parametrize("function", DYNAMIC)
