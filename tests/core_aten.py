@@ -170,6 +170,17 @@ def volume() -> tuple[Tensor, ...]:
     return x, (x * 3).to(torch.int32), x > 0, torch.tensor(2.5, dtype=torch.float64)
 
 
+def assigned(mask: Callable[[Tensor, Tensor], Any], value: float | Tensor) -> Callable[..., Any]:
+    """x with elements overwritten in place."""
+
+    def row(x: Tensor, i: Tensor, b: Tensor, s: Tensor) -> Tensor:
+        x = x * 1
+        x[mask(x, b)] = value
+        return x
+
+    return row
+
+
 def over(*names: str) -> dict[str, Callable[..., Any]]:
     """Reductions of floats: of everything, over one axis and several, from the end, with the axes kept."""
 
@@ -274,6 +285,9 @@ BOUNDED: dict[str, Callable[..., Any]] = {
     "clamp_tensor": lambda x, i, b, s: torch.clamp(x, min=x[0]),
     "clamp_min_tensor": lambda x, i, b, s: torch.clamp_min(i, i[0]),
     "clip": lambda x, i, b, s: torch.clip(x, -0.5, 0.5),
+    "assigned": assigned(lambda x, b: b, 0.5),
+    "assigned_first": assigned(lambda x, b: x[:, :, 0] > 0, 2),
+    "assigned_last": assigned(lambda x, b: (slice(None), slice(None), x[0, 0] > 0), 2.5),
 }
 
 FAMILIES: dict[str, Family] = {
@@ -394,6 +408,3 @@ REFUSED: dict[str, str] = {
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
 """Overloads of core ATen that have no row, with the reason."""
-
-WITHOUT_ROW: tuple[str, ...] = ("index_put.default",)
-"""Overloads of core ATen whose row is not written yet."""

@@ -15,6 +15,7 @@ from converter.ops.compare import Less
 from converter.ops.elementwise import Add, Mul
 from converter.ops.embedding import INTEGERS, Gather, axis_of
 from converter.ops.indexing import Expand, Slice
+from converter.ops.lengths import Length
 from converter.ops.records import Call, Method, Record
 from converter.ops.shape import Reshape, Transpose, target
 
@@ -160,7 +161,8 @@ class _Indexed(Op, abstract=True):
         x, first = gathered_axes(g, x, axes)
         place, lengths = joined(g, x, first, [ids[a] for a in axes])
         rest = g.shape(x)
-        merged = [*rest[:first], None if rest[first] is None else math.prod(lengths), *rest[first + len(axes) :]]
+        open_ = None in rest[first : first + len(axes)]
+        merged = [*rest[:first], None if open_ else math.prod(lengths), *rest[first + len(axes) :]]
         kept = [0 if i < first else d for i, d in enumerate(merged)]
         if kept.count(None) > 1:
             why = "it indexes a tensor with lengths that are known at run time only."
@@ -187,18 +189,17 @@ def joined(g: TorchCapture, x: ir.Value, first: int, ids: list[ir.Value]) -> tup
         return g.constant(place), [d or 0 for d in lengths]
     wide = [v if v.dtype == ir.DataType.INT64 else g.op(Cast(to=INT64), v) for v in ids]
     made = wide[0]  # one that counts from the end does so in the merged axes too
-    for length, value in zip(lengths[1:], wide[1:], strict=True):
-        if length is None:
-            raise Refusal("it indexes an axis whose length is known at run time only.", "Export it with fixed sizes.")
-        before = g.op(Mul(), made, g.constant(np.asarray(length, np.int64)))
-        made = g.op(Add(), before, counted_from_front(g, value, length))
+    for axis, (length, value) in enumerate(zip(lengths[1:], wide[1:], strict=True), first + 1):
+        many = g.constant(np.asarray(length, np.int64)) if length is not None else g.op(Length(axis=axis), x)
+        before = g.op(Mul(), made, many)
+        made = g.op(Add(), before, counted_from_front(g, value, many))
     return made, [d or 0 for d in lengths]
 
 
-def counted_from_front(g: TorchCapture, ids: ir.Value, length: int) -> ir.Value:
-    """Ids of int64, those that count from the end counted from the front."""
+def counted_from_front(g: TorchCapture, ids: ir.Value, length: ir.Value) -> ir.Value:
+    """Ids of int64 into an axis of this length, those that count from the end counted from the front."""
     known = None if ids.const_value is None else ids.const_value.numpy()
     if known is not None and (known >= 0).all():
         return ids
-    zero, more = g.constant(np.asarray(0, np.int64)), g.constant(np.asarray(length, np.int64))
-    return g.op(Where(), g.op(Less(), ids, zero), g.op(Add(), ids, more), ids)
+    zero = g.constant(np.asarray(0, np.int64))
+    return g.op(Where(), g.op(Less(), ids, zero), g.op(Add(), ids, length), ids)
