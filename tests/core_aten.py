@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tests import core_aten_moves as moves
+
 aten = torch.ops.aten
 
 
@@ -335,7 +337,25 @@ RANDOM = "it draws numbers at random, so that two frameworks give different ones
 SIZE = "it gives a number of the tensor's layout and no tensor; lengths are read off the shapes"
 DATA = "the shape of what it gives depends on the numbers that it is given"
 MEMORY = "it speaks of places in memory, which neither Keras nor ONNX has"
+SCATTERED = "Keras has no operation that writes along an axis"
 COMPLEX = "it computes with complex numbers, which neither Keras's layers nor most of ONNX take"
+
+FAMILIES |= {
+    "parts": Family(moves.PARTS, moves.sequence),
+    "parts_turned": Family(moves.PARTS, moves.turned),
+    "parts_whole": Family(moves.PARTS, moves.numbers),
+    "taken": Family(moves.TAKEN, moves.places),
+    "written": Family(
+        moves.WRITTEN, moves.places, keras=dict.fromkeys(moves.WRITTEN.keys() - {"index_put"}, SCATTERED)
+    ),
+    "padded": Family(moves.PADDED, moves.image),
+    "products": Family(moves.PRODUCTS, moves.matrices),
+    "attention": Family(moves.ATTENTION, moves.heads),
+    "norms": Family(moves.NORMS, moves.scaled),
+    "pools": Family(moves.POOLS, moves.image),
+    "resized": Family(moves.RESIZED, moves.image),
+    "deep": Family(moves.DEEP, moves.volume),
+}
 
 REFUSED: dict[str, str] = {
     **dict.fromkeys(
@@ -368,17 +388,13 @@ REFUSED: dict[str, str] = {
         ("_native_batch_norm_legit.default", "_native_batch_norm_legit.no_stats"),
         "it takes the statistics of the batch, as training does; at inference programs have the form `_no_training`",
     ),
+    "_embedding_bag.default": "it sums the rows of bags, and where a bag ends is data",
+    "_pdist_forward.default": "it gives every pair of rows once, and so no batch axis",
+    "col2im.default": "it adds windows that overlap, and Keras has no operation that does",
+    "grid_sampler_2d.default": "it takes elements at computed places between pixels, and Keras has no such layer",
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
 """Overloads of core ATen that have no row, with the reason."""
 
-WITHOUT_ROW: tuple[str, ...] = (
-    "_cdist_forward.default",
-    "_embedding_bag.default",
-    "_pdist_forward.default",
-    "col2im.default",
-    "diagonal.default",
-    "grid_sampler_2d.default",
-    "index_put.default",
-)
+WITHOUT_ROW: tuple[str, ...] = ()
 """Overloads of core ATen whose row is not written yet."""

@@ -24,12 +24,12 @@ from converter.ops.base import (
     torch_operation,
 )
 from converter.ops.cast import Cast
-from converter.ops.elementwise import Add, Div, Max, Mul, Sqrt
+from converter.ops.elementwise import Abs, Add, Div, Max, Mul, Sqrt, Sub
 from converter.ops.linear import MatMul
 from converter.ops.operands import alike, floating
 from converter.ops.records import Call, Infix, Method, Record
 from converter.ops.reduce import ReduceSum
-from converter.ops.shape import Transpose
+from converter.ops.shape import Transpose, Unsqueeze
 
 EPSILON = 1e-7
 """The least length that keras.utils.normalize divides by."""
@@ -129,6 +129,24 @@ class Dot(Function):
         if layer.normalize:
             a, b = g.op(Normalize(axis=left), a), g.op(Normalize(axis=right), b)
         return g.op(Dot(left=left, right=right), a, b)
+
+
+class _Distances(Op, abstract=True):
+    """No op of its own: the root of the sum of squares, or the sum of sizes, of all differences of rows."""
+
+    @torch_operation("cdist.default", "_cdist_forward.default")
+    @staticmethod
+    def aten(g: TorchCapture, a: ir.Value, b: ir.Value, p: float, mode: int | None) -> ir.Value:
+        if p not in (1.0, 2.0):
+            raise Refusal(f"p={p} has no mapping.", "Use p=2 or p=1.")
+        rank = len(g.shape(a))
+        if rank != len(g.shape(b)):
+            raise Refusal("its inputs are of different ranks.", "Unsqueeze the smaller one.")
+        left, right = g.op(Unsqueeze(axes=(rank - 1,)), a), g.op(Unsqueeze(axes=(rank - 2,)), b)
+        each = g.op(Sub(), left, right)
+        if p == 1.0:
+            return g.op(ReduceSum(axes=(rank,), keepdims=0), g.op(Abs(), each))
+        return g.op(Sqrt(), g.op(ReduceSum(axes=(rank,), keepdims=0), g.op(Mul(), each, each)))
 
 
 def written_out(equation: str, ranks: Sequence[int]) -> str:

@@ -12,11 +12,11 @@ import onnx_ir as ir
 from converter.ops.base import Dims, Op, Perm, Refusal, TorchCapture, View, moved, operand, torch_operation
 from converter.ops.cast import Cast, Where
 from converter.ops.compare import Less
-from converter.ops.elementwise import Add, Mul
+from converter.ops.elementwise import Add, Mul, Sub
 from converter.ops.embedding import INTEGERS, Gather, axis_of
 from converter.ops.indexing import Expand, Slice
 from converter.ops.records import Call, Method, Record
-from converter.ops.shape import Reshape, Transpose, target
+from converter.ops.shape import Concat, Reshape, Transpose, Unsqueeze, target
 
 INT64 = int(ir.DataType.INT64)
 REDUCTIONS = {"sum": "add", "prod": "mul", "amax": "max", "amin": "min"}
@@ -55,10 +55,8 @@ class GatherElements(Op):
 def cropped(g: TorchCapture, x: ir.Value, ids: ir.Value, axis: int) -> ir.Value:
     """`x` without what lies beyond the ids along the other axes, where torch.gather does not look."""
     for i, (have, want) in enumerate(zip(g.sizes(x), g.sizes(ids), strict=True)):
-        if i == axis or str(have) == str(want):
+        if i == axis or str(have) == str(want) or not isinstance(want, int):
             continue
-        if not isinstance(want, int):
-            raise Refusal("its ids have a length that is known at run time only.", "Export it with fixed sizes.")
         x = g.op(Slice(starts=(0,), ends=(want,), axes=(i,), steps=(1,)), x)
     return x
 
@@ -66,8 +64,8 @@ def cropped(g: TorchCapture, x: ir.Value, ids: ir.Value, axis: int) -> ir.Value:
 def widened(g: TorchCapture, x: ir.Value, other: ir.Value, axis: int) -> ir.Value:
     """`x` broadcast to the lengths of the other tensor, along every axis but one."""
     to: list[int] = []
-    for i, (have, want) in enumerate(zip(g.shape(x), g.shape(other), strict=True)):
-        if i != axis and have == 1 and want is None:
+    for i, (have, want) in enumerate(zip(g.sizes(x), g.sizes(other), strict=True)):
+        if i != axis and have == 1 and not isinstance(want, int):
             raise Refusal("it broadcasts to a length that is known at run time only.", "Export it with fixed sizes.")
         to.append((want or 1) if i != axis and have == 1 else 1)
     return g.op(Expand(to=tuple(to)), x) if set(to) != {1} else x
@@ -99,10 +97,8 @@ class ScatterElements(Op):
     @torch_operation("scatter.value")
     @staticmethod
     def number(g: TorchCapture, x: ir.Value, dim: int, ids: ir.Value, value: Any) -> ir.Value:
-        to = g.shape(ids)
-        if None in to:
-            raise Refusal("its ids have a length that is known at run time only.", "Export it with fixed sizes.")
-        source = g.constant(np.full(to, value), like=x)
+        zeros = g.op(Cast(to=int(x.dtype or ir.DataType.FLOAT)), g.op(Sub(), ids, ids))
+        source = g.op(Add(), zeros, g.constant(value, like=x)) if value else zeros
         return g.op(ScatterElements(axis=axis_of(g, x, dim)), x, ids, source)
 
     @torch_operation("scatter_add.default")
@@ -120,6 +116,41 @@ class ScatterElements(Op):
             raise Refusal(f"reduce={reduce!r} with include_self={include_self} has no mapping.")
         op = ScatterElements(axis=axis_of(g, x, dim), reduction=REDUCTIONS[reduce])
         return g.op(op, x, ids, cropped(g, source, ids, -1))
+
+
+class ScatterND(Op):
+    """x with the elements, or the parts, that each row of ids names replaced by the updates (ids..., part...)."""
+
+    reduction: str = "none"
+
+    def torch(self, n: View) -> Record:
+        added = (True,) if self.reduction == "add" else ()
+        return Method(n.x(), "index_put", (Method(n.x(1), "unbind", (-1,)), n.x(2), *added))
+
+    def keras(self, n: View) -> Record:
+        if self.reduction != "none" or len(n.shape(1)) != 2:
+            raise LookupError("Keras writes to a list of places, and adds to none")
+        return Call("ops.scatter_update", (n.x(0), n.x(1), n.x(2)))
+
+    @torch_operation("index_put.default")
+    @staticmethod
+    def aten(
+        g: TorchCapture, x: ir.Value, given: Sequence[ir.Value | None], values: ir.Value, accumulate: bool
+    ) -> ir.Value:
+        ids = [v for v in given if v is not None]
+        if len(ids) < len(given) or any(v.dtype not in INTEGERS or g.sizes(v) != g.sizes(ids[0]) for v in ids):
+            why = "it writes where a mask is true, behind a whole axis, or at ids of several shapes."
+            raise Refusal(why, "Use torch.where, or ids of one shape for the first axes.")
+        to = (*g.shape(ids[0]), *g.shape(x)[len(ids) :])
+        if g.shape(values) != to:
+            if None in to:
+                raise Refusal("it writes to lengths that are known at run time only.", "Export it with fixed sizes.")
+            values = g.op(Expand(to=tuple(d or 0 for d in to)), values)
+        rank = len(g.shape(ids[0]))
+        wide = [v if v.dtype == ir.DataType.INT64 else g.op(Cast(to=INT64), v) for v in ids]
+        places = [g.op(Unsqueeze(axes=(rank,)), v) for v in wide]
+        place = g.op(Concat(axis=rank), *places) if len(places) > 1 else places[0]
+        return g.op(ScatterND(reduction="add" if accumulate else "none"), x, place, values)
 
 
 class OneHot(Op):
@@ -166,6 +197,23 @@ class _Indexed(Op, abstract=True):
             why = "it indexes a tensor with lengths that are known at run time only."
             raise Refusal(why, "Export it with fixed sizes.")
         return g.op(Gather(axis=first), g.op(Reshape(target=target(kept)), x), place)
+
+
+class _Diagonal(Op, abstract=True):
+    """The diagonal of two axes: no op of its own, but Gather on the two made one."""
+
+    @torch_operation("diagonal.default")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, offset: int, dim1: int, dim2: int) -> ir.Value:
+        a, b = axis_of(g, x, dim1), axis_of(g, x, dim2)
+        rest = [i for i in range(len(g.shape(x))) if i not in (a, b)]
+        rows, columns = g.shape(x)[a], g.shape(x)[b]
+        if rows is None or columns is None or [g.shape(x)[i] for i in rest].count(None) > 1:
+            raise Refusal("it takes a diagonal whose length is known at run time only.", "Export it with fixed sizes.")
+        places = np.arange(rows * columns).reshape(rows, columns).diagonal(offset)
+        turned = g.op(Transpose(perm=(*rest, a, b)), x) if [*rest, a, b] != sorted([*rest, a, b]) else x
+        flat = g.op(Reshape(target=(*[0] * len(rest), rows * columns)), turned)
+        return g.op(Gather(axis=len(rest)), flat, g.constant(places))
 
 
 def gathered_axes(g: TorchCapture, x: ir.Value, axes: list[int]) -> tuple[ir.Value, int]:
