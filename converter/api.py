@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from converter import frameworks, given, proof, record_back, record_keras, rows, saving, sources, trained
+from converter import frameworks, given, proof, record_back, record_keras, record_torch, rows, saving, sources, trained
 from converter.conversion import Conversion, Placed, Turn, WeightMap, WeightMaps, output_names
 from converter.dropped import dropped_of
 from converter.errors import UsageError
@@ -235,12 +235,14 @@ def _converted(source: Source, asked: Asked) -> Conversion:
         made.turns = turns = _settled(g, asked.layout)
         made.make_graph = lambda: (g, turns)
         if asked.to == "torch":
-            written = _as_torch(made, duplicate(g), captured.outputs, source)
+            written = _as_torch(made, g, captured.outputs, source)
             recorded = record_keras.write(source.model, made.source, asked.layout, turns)
             made.make_record = lambda _: None if recorded is None else Record(recorded)
         else:
             made.make_model = lambda: made.onnx
     report.turns = [str(turn) for turn in made.turns]
+    own = {name.rsplit(">", 1)[-1] for name in source.custom or ()}
+    report.roads = [{**each, "road": "custom="} if each["class"] in own else each for each in captured.roads]
     report.dynamic = dynamic_axes(g.graph.inputs)
     report.transposes = sum(node.op_type == "Transpose" for node in g.graph)
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
@@ -277,11 +279,26 @@ def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source) -
     from converter.write import to_torch, torch_load
 
     title = f"{source.name}, converted from Keras by kconvert."
-    written = to_torch.write(g.graph, outputs, [s.name for s in made.evidence.specs], title)
-    made.source = written.text
-    made.make_model = lambda: torch_load.load(written.text, [(w.key, w.data) for w in written.weights])
+    names = [s.name for s in made.evidence.specs]
+    found, written = None, None
+    if source.record is not None:
+        try:
+            found = record_torch.read(source)
+            settled = duplicate(g)
+            fewer = found.freeze(settled)
+            written = to_torch.write(settled.graph, outputs, names, title, found.kept)
+            made.report.notes += found.told(written.weights)
+            made.retrained += found.retrained(written.weights, fewer)
+        except (Unfit, LookupError, ValueError) as error:  # what contradicts itself cannot be written so
+            made.report.notes.append(Remark("record", f"not used: {error}"))
+            written = None
+    if written is None:
+        written = to_torch.write(duplicate(g).graph, outputs, names, title)
+    text, weights = written.text, written.weights
+    made.source = text
+    made.make_model = lambda: torch_load.load(text, [(w.key, w.data) for w in weights])
     made.arrays_of = torch_load.arrays_of
-    return written.weights
+    return weights
 
 
 def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, layout: Layout) -> Sequence[Any]:
@@ -302,6 +319,9 @@ def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, l
     made.make_model = lambda: rebuild([w.data for w in written.weights])
     made.arrays_of = keras_load.arrays_of
     made.report.notes += written.notes
+    state = record_torch.state_of(source.model, {w.origin.path for w in written.weights if w.origin is not None})
+    keys = {w.key: w.origin.path for w in written.weights if w.origin is not None}
+    made.make_record = lambda model: record_torch.write(state, written.layers, keys, model)
     made.retrained += written.untied
     made.thawed = written.frozen
     return written.weights

@@ -117,7 +117,7 @@ class Conversion:
     rebuild: Callable[[list[np.ndarray]], Any] | None = None
     """Makes another live model from weights in the order of `weights`."""
     make_record: Callable[[Any], Record | None] | None = None
-    """Makes the record from the live model."""
+    """Makes the record, which a record of a Keras target's layers needs the live model for."""
     depth: int = 0
     """About how many layers there are, for frameworks that go through a model by recursion."""
     _model: Any = None
@@ -135,15 +135,13 @@ class Conversion:
             self._model = self.make_model()
             known = [(w.origin.path, w.key, w.origin.replay) for w in self.weights if w.origin is not None]
             remember(self._model, known, self.turns)
-            if self.make_record is not None:
-                attach(self._model, self.record)
+            attach(self._model, self.record_of(self._model))
         return self._model
 
-    @property
-    def record(self) -> Record | None:
-        """What the target has no place for; it travels with the files and with the live model."""
+    def record_of(self, model: Any) -> Record | None:
+        """What the target has no place for; `model` is a live one where the target is Keras."""
         if self._record is None and self.make_record is not None:
-            self._record = self.make_record(self.model)
+            self._record = self.make_record(model)
         return self._record
 
     @property

@@ -35,9 +35,6 @@ OTHERS = {"keras/torch": ("tensorflow",), "keras/tensorflow": ("torch",), "keras
 """The backends that are asked where the one at hand gives no proof."""
 Found = tuple[Verdict, list[str]]
 """What the judge found with one reference, and the inputs that it refused, in words."""
-KEEPERS = ("Cast", "Reshape", "Flatten", "Transpose")
-"""Ops behind which ids are still ids."""
-ENDS = {"Softmax": "softmax", "Sigmoid": "sigmoid", "LogSoftmax": "log_softmax"}
 MOST_ELEMENTS = 1 << 28
 """Of one value in the graph, for one example: 2 GB in float64, and several examples are run at once."""
 
@@ -78,13 +75,18 @@ def _vocabulary(value: ir.Value) -> int | None:
             rows = base.of(use.node).vocabulary(
                 tuple(dims(v) if v is not None else () for v in use.node.inputs), use.idx
             )
-            out = use.node.outputs[0]
             if rows is not None:
                 found.append(rows)
-            elif (cls.neutral or use.node.op_type in KEEPERS) and id(out) not in seen:
-                seen.add(id(out))
-                ahead.append(out)
+            elif cls.neutral or cls.keeps_ids:
+                fresh = [out for out in use.node.outputs if id(out) not in seen]
+                seen.update(map(id, fresh))
+                ahead += fresh
     return min(found) if found else None
+
+
+def _made_by(value: ir.Value) -> tuple[ir.Node | None, type[base.Op] | None]:
+    node = value.producer()
+    return node, None if node is None else base.class_of(node)
 
 
 def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target: str = "torch") -> list[str]:
@@ -93,13 +95,13 @@ def warnings_of(graph: ir.Graph, source: Source, weights: Sequence[Any], target:
     The target's losses are named: PyTorch's take logits, Keras's take what comes out by default, ONNX has none."""
     lines = []
     for value in graph.outputs:
-        node = value.producer()
-        while node is not None and node.op_type in ("Transpose", "Identity", "Reshape") and node.inputs[0] is not None:
-            node = node.inputs[0].producer()
-        if target == "torch" and node is not None and node.op_type in ENDS:
+        node, cls = _made_by(value)
+        while node is not None and cls is not None and cls.keeps_ids and node.inputs[0] is not None:
+            node, cls = _made_by(node.inputs[0])
+        if target == "torch" and node is not None and cls is not None and cls.before_loss:
             name = node.metadata_props.get("kconvert.layer", "")
             lines.append(
-                f"{name!r} ends in {ENDS[node.op_type]}: PyTorch's losses (cross_entropy, "
+                f"{name!r} ends in {cls.before_loss}: PyTorch's losses (cross_entropy, "
                 "binary_cross_entropy_with_logits) expect the logits before it"
             )
     for weight in weights:
@@ -198,6 +200,7 @@ def prove(
         repairs=before.repairs,
         turns=before.turns,
         dynamic=before.dynamic,
+        roads=before.roads,
         transposes=_counted(made, shown, before.transposes) if made.to == "torch" else before.transposes,
         dropped=before.dropped,
         trainable=before.trainable,

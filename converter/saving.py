@@ -125,7 +125,7 @@ def _text(path: Path, text: str) -> None:
 
 def _tensors(made: Conversion, path: Path) -> None:
     """The weights, and the record in the metadata."""
-    found = made.record
+    found = made.record_of(None)
     save_tensors(path, made.arrays(), {record_members.KEY: found.text} if found is not None else {})
 
 
@@ -135,7 +135,7 @@ def _keras(made: Conversion, path: Path) -> None:
     if made.rebuild is not None and (model is None or getattr(model, "compiled", False)):
         model = made.rebuild([data for _, data in made.arrays()])
     model.save(str(path))
-    found = made.record
+    found = made.record_of(model)
     members: dict[str, bytes | Path] = {}
     if found is not None:
         members[record_members.JSON] = found.text.encode()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tests import core_aten_moves as moves
@@ -171,6 +172,17 @@ def volume() -> tuple[Tensor, ...]:
     return x, (x * 3).to(torch.int32), x > 0, torch.tensor(2.5, dtype=torch.float64)
 
 
+def assigned(mask: Callable[[Tensor, Tensor], Any], value: float | Tensor) -> Callable[..., Any]:
+    """x with elements overwritten in place."""
+
+    def row(x: Tensor, i: Tensor, b: Tensor, s: Tensor) -> Tensor:
+        x = x * 1
+        x[mask(x, b)] = value
+        return x
+
+    return row
+
+
 def over(*names: str) -> dict[str, Callable[..., Any]]:
     """Reductions of floats: of everything, over one axis and several, from the end, with the axes kept."""
 
@@ -275,6 +287,9 @@ BOUNDED: dict[str, Callable[..., Any]] = {
     "clamp_tensor": lambda x, i, b, s: torch.clamp(x, min=x[0]),
     "clamp_min_tensor": lambda x, i, b, s: torch.clamp_min(i, i[0]),
     "clip": lambda x, i, b, s: torch.clip(x, -0.5, 0.5),
+    "assigned": assigned(lambda x, b: b, 0.5),
+    "assigned_first": assigned(lambda x, b: x[:, :, 0] > 0, 2),
+    "assigned_last": assigned(lambda x, b: (slice(None), slice(None), x[0, 0] > 0), 2.5),
 }
 
 FAMILIES: dict[str, Family] = {
@@ -311,6 +326,26 @@ FAMILIES: dict[str, Family] = {
     "reduced": Family(REDUCED, volume, fixed=frozenset({"sum_dtype", "mean_dtype"})),
     "soft": Family(SOFT, volume, fixed=frozenset({"softmax_dtype", "cumsum_dtype"})),
     "bounded": Family(BOUNDED, volume, fixed=frozenset({"clamp_int_float"})),
+    "sampled": Family(
+        {
+            "diagonal": lambda x, g, p: x.diagonal(1, -2, -1),
+            "diagonal_below": lambda x, g, p: x.diagonal(-1, 3, 1),
+            "cdist": lambda x, g, p: torch.cdist(p, p[:, :3].cos()),
+            "cdist_1": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=1.0),
+            "cdist_3": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=3.0),
+            "cdist_inf": lambda x, g, p: torch.cdist(p, p[:, :3].cos(), p=float("inf")),
+            "grid": lambda x, g, p: F.grid_sample(x, g, align_corners=False),
+            "grid_nearest": lambda x, g, p: F.grid_sample(x, g, "nearest", "border", align_corners=True),
+            "grid_cubic": lambda x, g, p: F.grid_sample(x, g, "bicubic", "reflection", align_corners=False),
+            "fold": lambda x, g, p: F.fold(p, (4, 6), (2, 2), stride=2),
+            "fold_padded": lambda x, g, p: F.fold(p, (3, 4), (2, 2), padding=(0, 1), stride=(1, 2), dilation=(1, 1)),
+        },
+        lambda: (floats(2, 3, 5, 6), floats(2, 4, 3, 2).tanh() * 1.2, floats(2, 8, 6)),
+        keras=dict.fromkeys(
+            ("grid", "grid_nearest", "grid_cubic", "fold", "fold_padded"),
+            "keras.ops reads no image at the points of a grid, and its fold is not on every backend",
+        ),
+    ),
     "triangles": Family(
         {
             "tril": lambda x, i, b, s: torch.tril(x),
@@ -388,13 +423,8 @@ REFUSED: dict[str, str] = {
         ("_native_batch_norm_legit.default", "_native_batch_norm_legit.no_stats"),
         "it takes the statistics of the batch, as training does; at inference programs have the form `_no_training`",
     ),
-    "_embedding_bag.default": "it sums the rows of bags, and where a bag ends is data",
-    "_pdist_forward.default": "it gives every pair of rows once, and so no batch axis",
-    "col2im.default": "it adds windows that overlap, and Keras has no operation that does",
-    "grid_sampler_2d.default": "it takes elements at computed places between pixels, and Keras has no such layer",
+    "_embedding_bag.default": "its bags are as long as the offsets say that it is given, which no layer takes",
+    "_pdist_forward.default": "it pairs the examples of a batch, so that the number of its results is no batch",
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
 """Overloads of core ATen that have no row, with the reason."""
-
-WITHOUT_ROW: tuple[str, ...] = ()
-"""Overloads of core ATen whose row is not written yet."""

@@ -191,7 +191,7 @@ ROWS = [
     Row("Gelu", {0: M}, {}, {"approximate": "tanh"}, keras="the exact one"),
     Row("Shrink", {0: M}, {}, {"bias": 0.2, "lambd": 0.4}, torch="no shrink", keras="threshold 0.5"),
     Row("Softmax", {0: X}, {}, {"axis": 1}),
-    Row("LogSoftmax", {0: X}, {}, {"axis": 1}, keras="last axis"),
+    Row("LogSoftmax", {0: X}, {}, {"axis": 1}),
     Row("Concat", {0: X, 1: drawn(2, 3, 2)}, {}, {"axis": -1}),
     Row("Resize", {0: IMAGE}, {2: np.float32([1, 1, 2, 2])}, {"mode": "linear"}),
     Row("Resize", {0: IMAGE}, {2: np.float32([1, 1, 2, 2])}, torch="three ways", keras="three ways"),

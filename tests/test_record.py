@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import sys
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +16,14 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from keras import layers
+from torch import Tensor, nn
 
 import converter
 from converter import record
-from converter.errors import UsageError
+from converter.errors import BadInput, UsageError
 from converter.files import safetensors_header
 
 FIXTURES = Path(__file__).parent.parent / "fixtures"
@@ -264,3 +267,234 @@ def test_what_this_keras_does_not_have_is_left_out_and_said() -> None:
     made = converter.convert(module, "keras", verify=False)
     assert "this version of Keras writes the config of the record differently" in told(made)
     assert made.model.layers[0].kernel_initializer.__class__.__name__ == "Zeros"
+
+
+class Inner(nn.Module):
+    """A block with a module that is called twice and a function that is none."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.lin = nn.Linear(width, width)
+        self.act = nn.ReLU()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.norm(self.act(self.lin(x))) + x)
+
+
+class Network(nn.Module):
+    """Containers of each kind, a block that is called twice, entries that nothing reads, a frozen weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Linear(6, 8), nn.Identity(), nn.BatchNorm1d(8), nn.Tanh())
+        self.blocks = nn.ModuleList([Inner(8), Inner(8), Inner(8)])
+        self.table = nn.ModuleDict({"left": nn.Linear(8, 4), "7": nn.Linear(8, 4)})
+        self.mixed = nn.Sequential(nn.Sequential(nn.Linear(4, 5), nn.ELU()), nn.Linear(5, 3))
+        self.shared = Inner(3)
+        self.aux = nn.Sequential(nn.Linear(8, 2), nn.BatchNorm1d(2))
+        self.register_buffer("scale", torch.arange(6).reshape(2, 3))
+        self.stem[0].bias.requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = self.blocks[0](x) + self.blocks[2](self.blocks[1](x))
+        x = torch.relu(self.table["left"](x)) + self.table["7"](x)
+        return self.shared(self.shared(self.mixed(x)))
+
+
+class Crossed(nn.Module):
+    """A submodule whose parts are called before and after what stands between them, and one that its parent calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pair = nn.ModuleDict({"a": nn.Linear(4, 4), "b": nn.Linear(4, 4)})
+        self.between = nn.Sequential(nn.Linear(4, 4), nn.Sigmoid())
+        self.held = Inner(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pair["b"](self.between(self.pair["a"](x)))
+        return self.held.norm(self.between[0](self.held.lin(x)))
+
+
+class Images(nn.Module):
+    """Convolutions in sequences with a padding, a pooling and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU6(), nn.MaxPool2d(3, 2, padding=1)
+        )
+        self.features.append(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.SiLU(), nn.AdaptiveAvgPool2d(1)))
+        self.head = nn.Sequential(nn.Dropout(0.2), nn.Linear(4, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(torch.flatten(self.features(x), 1))
+
+
+NETWORKS: dict[str, tuple[type[nn.Module], tuple[int, ...]]] = {
+    "network": (Network, (3, 6)),
+    "crossed": (Crossed, (3, 4)),
+    "images": (Images, (2, 3, 9, 8)),
+}
+
+
+def filled(model: nn.Module) -> nn.Module:
+    """The module with weights, statistics and counters that are not those it was made with."""
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.is_floating_point():
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) * 0.8 + 0.2)
+            elif name.endswith("num_batches_tracked"):
+                tensor.fill_(len(name))
+    return model.eval()
+
+
+def same_state(one: nn.Module, two: nn.Module) -> bool:
+    left, right = one.state_dict(), two.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+def trained(model: nn.Module) -> set[str]:
+    return {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_pytorch_state_dict_comes_back_whole(name: str, tmp_path: Path) -> None:
+    cls, shape = NETWORKS[name]
+    model = filled(cls())
+    made = converter.convert(model, "keras", example_inputs=(torch.randn(shape),))
+    assert made.report.passed, str(made.report)
+    made.save(tmp_path / "net.keras")
+    first = converter.convert(made.model, "torch", verify=False)
+    back = converter.convert(tmp_path / "net.keras", "torch")
+    assert back.report.passed, str(back.report)
+    assert told(back) == "state dict's names restored from the record"
+    assert back.source.split("\n", 1)[1] == first.source.split("\n", 1)[1]  # but for the title
+    assert same_state(back.model, model)
+    assert trained(back.model) == trained(model)
+    back.save(tmp_path / "back.py")
+    fresh = imported(tmp_path / "back.py").Model()
+    fresh.load_state_dict(safetensors.torch.load_file(tmp_path / "back.safetensors"), strict=True)
+    assert same_state(fresh, model)
+
+
+def from_torch() -> tuple[nn.Module, Any]:
+    model = filled(Network())
+    return model, converter.convert(model, "keras", example_inputs=(torch.randn(3, 6),), verify=False).model
+
+
+def with_record(model: Any, found: record.Record) -> Any:
+    record.attach(model, found)
+    return model
+
+
+def test_entries_of_layers_that_were_trained_are_not_used_and_the_names_are() -> None:
+    source, model = from_torch()
+    norm = model.get_layer("stem_2")
+    norm.moving_mean.assign(norm.moving_mean + 1.0)
+    made = converter.convert(model, "torch")
+    assert made.report.passed, str(made.report)
+    assert "entries do not belong to these weights any more (stem.2.num_batches_tracked)" in told(made)
+    assert made.model.state_dict().keys() == source.state_dict().keys()
+    assert int(made.model.state_dict()["stem.2.num_batches_tracked"]) == 0
+    assert int(made.model.state_dict()["blocks.0.norm.num_batches_tracked"]) > 0
+
+
+def test_a_model_that_was_changed_keeps_the_names_of_what_it_still_has() -> None:
+    _, model = from_torch()
+    found = record.attached(model)
+    assert found is not None
+    cut = keras.Model(model.inputs, model.get_layer("mixed_0_0").output, name="cut")
+    grown = with_record(keras.Model(cut.inputs, layers.Dense(2, name="fresh")(cut.output)), found)
+    made = converter.convert(grown, "torch")
+    assert made.report.passed, str(made.report)
+    assert "layers are others than they were" in told(made)
+    keys = made.model.state_dict().keys()
+    assert {"stem.0.weight", "blocks.2.lin.bias", "table.7.weight", "mixed.0.0.weight", "fresh.weight"} <= keys
+    assert not any(key.startswith("aux.") for key in keys)  # it belongs to the whole model, which is another
+
+
+def test_a_layer_of_another_configuration_is_written_under_its_own_name() -> None:
+    _, model = from_torch()
+    found = record.attached(model)
+    assert found is not None
+    config = model.get_config()
+    config["layers"][1]["config"]["activation"] = "relu"
+    other = keras.Model.from_config(config)
+    other.set_weights(model.get_weights())
+    made = converter.convert(with_record(other, found), "torch")
+    assert made.report.passed, str(made.report)
+    assert "stem_0" in told(made)
+    assert "stem_0.weight" in made.model.state_dict()
+
+
+def test_without_the_record_the_form_is_canonical_and_the_weights_are_the_same_bits() -> None:
+    source, model = from_torch()
+    del model._kconvert
+    made = converter.convert(model, "torch")
+    assert made.report.passed, str(made.report)
+    assert told(made) == ""
+    written = [tensor.numpy().tobytes() for tensor in made.model.state_dict().values()]
+    read = [entry.source for entry in converter.convert(model, "torch", verify=False).mapping]
+    assert "blocks_0_lin/kernel" in read
+    for key, tensor in source.state_dict().items():
+        if not key.startswith("aux.") and not key.endswith(("tracked", "scale")):
+            assert tensor.numpy().tobytes() in written, key
+
+
+BAD: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "no layers": lambda p: p.pop("layers"),
+    "layers of another kind": lambda p: p.update(layers=[1]),
+    "a path that is none": lambda p: p["layers"].update(stem_0=["stem.0/../x", "", "0"]),
+    "a path that is code": lambda p: p["layers"].update(stem_0=['stem"]); import os #', "", "0"]),
+    "a path without end": lambda p: p["layers"].update(stem_0=[".".join("a" * 100), "", "0"]),
+    "a key that is code": lambda p: p["keys"].update({"stem_0/kernel": "a\nimport os"}),
+    "an entry without a tensor": lambda p: p["kept"].update({"aux.9.weight": ["", "", True, True]}),
+    "an entry of another kind": lambda p: p["kept"].update({"scale": 3}),
+    "a class that is code": lambda p: p["classes"].update({"shared": "X(object): import os"}),
+    "another direction": lambda p: p.update({"from": "keras"}),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_hostile_record_of_names_is_not_used(name: str) -> None:
+    _, model = from_torch()
+    made = converter.convert(altered(model, BAD[name]), "torch")
+    assert made.report.passed, str(made.report)
+    assert told(made).startswith("record: not used: ")
+    assert "import os" not in made.source
+    assert "stem_0.weight" in made.model.state_dict()
+
+
+ODD: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "one path for two layers": lambda p: p["layers"]["mixed_1"].__setitem__(0, "mixed.0.0"),
+    "a path below a module": lambda p: p["layers"]["mixed_1"].__setitem__(0, "mixed.0.0.weight"),
+    "names that PyTorch has": lambda p: p["layers"]["mixed_1"].__setitem__(0, "forward.training.keys"),
+    "everything in one": lambda p: [entry.__setitem__(0, "a.0") for entry in p["layers"].values() if not entry[1]],
+    "classes of the file": lambda p: p["classes"].update({"shared": "Model", "blocks.0": "nn", "blocks.1": "class"}),
+    "a kept entry below a module": lambda p: p["kept"].update({"mixed.0.0.weight.scale": p["kept"].pop("scale")}),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_record_that_contradicts_itself_does_no_harm(name: str) -> None:
+    _, model = from_torch()
+    found = record.attached(model)
+    assert found is not None
+    record.attach(model, replace(found, tensors={**found.tensors, "mixed.0.0.weight.scale": np.zeros(3, "float32")}))
+    made = converter.convert(altered(model, ODD[name]), "torch")
+    assert made.report.passed, str(made.report)
+    assert made.model.load_state_dict(made.model.state_dict(), strict=True)
+
+
+def test_a_file_with_a_record_of_other_members_is_refused(tmp_path: Path) -> None:
+    """A member that claims more than it holds, or tensors whose header lies, make the file a bad one."""
+    _, model = from_torch()
+    model.save(tmp_path / "net.keras")
+    with zipfile.ZipFile(tmp_path / "net.keras", "a") as file:
+        file.writestr("kconvert.json", "{}")
+        file.writestr("kconvert.safetensors", b"\xff" * 64)
+    with pytest.raises(BadInput, match=r"kconvert\.safetensors"):
+        converter.convert(tmp_path / "net.keras", "torch", verify=False)

@@ -421,7 +421,6 @@ REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
     "statistics": (nn.BatchNorm2d(3, track_running_stats=False), IMAGE, "statistics of the batch"),
     "dropout": (Fn(lambda m, x: F.dropout(x, 0.5, training=True)), (2, 4), "at inference too"),
     "softplus": (nn.Softplus(beta=2.0), (2, 4), "beta=2.0"),
-    "gelu": (nn.GELU("tanh"), (2, 4), "exact"),
 }
 
 

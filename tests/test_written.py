@@ -98,9 +98,9 @@ def test_the_command_judges_the_files_themselves(tmp_path: Path) -> None:
     code = (
         "import sys\nimport numpy as np\nfrom converter import saving\nfrom converter.cli import main\n"
         "usual = saving.save_tensors\n"
-        "def wrong(path, tensors):\n"
+        "def wrong(path, tensors, metadata=None):\n"
         "    tensors = [(k, v + np.float32(0.01) if k == 'fc1.weight' else v) for k, v in tensors]\n"
-        "    usual(path, tensors)\n"
+        "    usual(path, tensors, metadata)\n"
         "saving.save_tensors = wrong\nmain(sys.argv[1:])\n"
     )
     done = run("-c", code, FIXTURES / "digits_cnn.keras", "--to", "torch", cwd=tmp_path)

@@ -31,8 +31,6 @@ ROWS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "addmm.default": (lambda m, x: torch.addmm(VECTOR, x, SQUARE, beta=0.5), MATRIX),
     "addmv.default": (lambda m, x: torch.addmv(x[:, 0], x, VECTOR, alpha=0.5), MATRIX),
     "baddbmm.default": (lambda m, x: torch.baddbmm(x[:, :, :1], x, x.transpose(1, 2), beta=0.5, alpha=2), SEQUENCE),
-    "cdist.default": (lambda m, x: torch.cdist(x, x[:, :2] + 1.0), SEQUENCE),
-    "_cdist_forward.default": (lambda m, x: aten._cdist_forward(x, x[:, :2] + 1.0, 2.0, None), SEQUENCE),
     "einsum.default": (lambda m, x: torch.einsum("bij,bkj->bik", x, x), SEQUENCE),
     "bilinear.default": (lambda m, x: F.bilinear(x, x, KERNELS[1][:, :, 0].T[:, :, None] * VECTOR, THREE), MATRIX),
     "scaled_dot_product_attention.default": (

@@ -68,8 +68,6 @@ ROWS: dict[str, tuple[Any, tuple[int, ...]]] = {
     "replication_pad1d.default": (lambda m, x: aten.replication_pad1d(x, [2, 1]), SEQUENCE),
     "replication_pad2d.default": (lambda m, x: aten.replication_pad2d(x, [2, 1, 0, 3]), IMAGE),
     "replication_pad3d.default": (lambda m, x: aten.replication_pad3d(x, [2, 1, 0, 3, 1, 1]), VOLUME),
-    "diagonal.default": (lambda m, x: x.diagonal(1, 1, 2), SEQUENCE),
-    "index_put.default": (lambda m, x: x.index_put((IDS % 2, IDS), x[0, :3]), SEQUENCE),
     "pixel_shuffle.default": (lambda m, x: F.pixel_shuffle(x, 2), IMAGE),
     "pixel_unshuffle.default": (lambda m, x: F.pixel_unshuffle(x, 2), IMAGE),
     "channel_shuffle.default": (lambda m, x: aten.channel_shuffle(x, 2), IMAGE),

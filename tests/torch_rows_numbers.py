@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 aten = torch.ops.aten
 Row = tuple[Callable[[Any, Tensor], Tensor], tuple[int, ...]]
 SHAPE = (3, 4)
+GRID = torch.tensor([0.5, -0.75])
 
 
 def row(function: Callable[[Tensor], Any]) -> Row:
@@ -176,4 +178,20 @@ CORE_FORMS: dict[str, Row] = {
     "_adaptive_avg_pool3d.default": (lambda m, x: aten._adaptive_avg_pool3d(m.conv3(x), [1, 1, 1]), VOLUME),
 }
 
-ROWS: dict[str, Row] = {**CORE_FORMS, **NUMBERS, **LOGIC, **CHOSEN, **AXES, **BOUNDED}
+SAMPLED: dict[str, Row] = {
+    "index_put.default": row(lambda x: aten.index_put(x, [x > 0], torch.tensor(0.5))),
+    "diagonal.default": (lambda m, x: x.diagonal(1, 1, 2), (2, 4, 6)),
+    "cdist.default": (lambda m, x: torch.cdist(x, x[:, :3].cos()), (2, 4, 6)),
+    "_cdist_forward.default": (lambda m, x: aten._cdist_forward(x, x[:, :3].cos(), 3.0, None), (2, 4, 6)),
+    "grid_sampler.default": (
+        lambda m, x: F.grid_sample(x, torch.tanh(x[:, 0, :, :, None] * GRID), align_corners=False),
+        IMAGE,
+    ),
+    "grid_sampler_2d.default": (
+        lambda m, x: aten.grid_sampler_2d(x, torch.tanh(x[:, 0, :, :, None] * GRID), 0, 1, True),
+        IMAGE,
+    ),
+    "col2im.default": (lambda m, x: F.fold(x, (4, 6), (2, 2), stride=(2, 2)), (2, 8, 6)),
+}
+
+ROWS: dict[str, Row] = {**SAMPLED, **CORE_FORMS, **NUMBERS, **LOGIC, **CHOSEN, **AXES, **BOUNDED}

@@ -82,6 +82,7 @@ class Relu(Activation):
     module: ClassVar[str] = "nn.ReLU"
     function: ClassVar[str] = "F.relu"
     keras_name: ClassVar[str] = "relu"
+    nonnegative: ClassVar[str] = "always"
 
     def keras(self, n: View) -> Record:
         return Layer("ReLU", inputs=(n.x(),)) if n.own else super().keras(n)
@@ -138,6 +139,9 @@ class Clip(Activation):
 
     min: float | None = operand(1, default=None)
     max: float | None = operand(2, default=None)
+
+    def nonnegative_when(self) -> str:
+        return "" if self.min is None or self.min < 0 else "always"
 
     def torch(self, n: View) -> Record:
         bounds = (self.min, self.max)

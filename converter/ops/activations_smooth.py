@@ -29,6 +29,8 @@ class Sigmoid(Activation):
     module: ClassVar[str] = "nn.Sigmoid"
     function: ClassVar[str] = "torch.sigmoid"
     keras_name: ClassVar[str] = "sigmoid"
+    nonnegative: ClassVar[str] = "always"
+    before_loss: ClassVar[str] = "sigmoid"
 
     @keras_activation("sigmoid")
     @staticmethod
@@ -54,6 +56,7 @@ class Exp(Activation):
 
     function: ClassVar[str] = "torch.exp"
     keras_name: ClassVar[str] = "exponential"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_activation("exponential")
     @staticmethod
@@ -79,7 +82,7 @@ class Gelu(Activation):
 
     def keras(self, n: View) -> Record:
         if self.approximate != "none":
-            raise LookupError("Keras's named gelu is the exact one")
+            return Call("ops.gelu", (n.x(),), {"approximate": True})
         return super().keras(n)
 
     @keras_activation("gelu")
@@ -107,6 +110,7 @@ class Softplus(Activation):
     module: ClassVar[str] = "nn.Softplus"
     function: ClassVar[str] = "F.softplus"
     keras_name: ClassVar[str] = "softplus"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_activation("softplus")
     @staticmethod
@@ -208,7 +212,7 @@ class SquarePlus(Function):
 
     def keras(self, n: View) -> Record:
         if self.b != 4.0:
-            raise LookupError("Keras's named squareplus has b 4")
+            return Call("ops.squareplus", (n.x(),), {"b": self.b})
         return Layer("Activation", {"activation": "squareplus"}, inputs=(n.x(),))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:

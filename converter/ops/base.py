@@ -25,6 +25,7 @@ from converter.ops.axes import moved as moved
 from converter.ops.captures import KERAS_ACTIVATIONS as KERAS_ACTIVATIONS
 from converter.ops.captures import KERAS_LAYERS as KERAS_LAYERS
 from converter.ops.captures import KERAS_MASKS as KERAS_MASKS
+from converter.ops.captures import KERAS_OPENED as KERAS_OPENED
 from converter.ops.captures import KERAS_OPERATIONS as KERAS_OPERATIONS
 from converter.ops.captures import TORCH_OPERATIONS as TORCH_OPERATIONS
 from converter.ops.captures import VETS as VETS
@@ -91,6 +92,7 @@ class Capture(Builder, Protocol):
     def variable(self, variable: Any, axes: Perm | None = None) -> ir.Value: ...
     def array(self, variable: Any) -> np.ndarray: ...
     def reshaped(self, value: ir.Value, shape: tuple[int, ...]) -> ir.Value: ...
+    def transposed(self, value: ir.Value, perm: Perm) -> ir.Value: ...
     def activate(self, activation: Any, x: ir.Value, own: bool = False) -> ir.Value: ...
     def first(self, layer: Any, x: ir.Value) -> ir.Value: ...
     def last(self, layer: Any, y: ir.Value) -> ir.Value: ...
@@ -131,6 +133,12 @@ class Op:
     """Element by element: transposing the inputs transposes the output and changes nothing else."""
     spatial: ClassVar[bool] = False
     """The op fixes where the channel axis is: (N, C, ...) as in ONNX and PyTorch."""
+    keeps_ids: ClassVar[bool] = False
+    """What comes out are numbers that came in, ids still."""
+    nonnegative: ClassVar[str] = ""
+    """'always': no element is below 0; 'kept': none is where none of the values that come in has one."""
+    before_loss: ClassVar[str] = ""
+    """What it is called, for an op at the end of which PyTorch's losses want the logits before it."""
     kernels: ClassVar[tuple[int, ...]] = ()
     """Inputs that are weights, which have no layout, also where they are computed."""
     refuses: ClassVar[Mapping[str, str]] = {}
@@ -207,6 +215,10 @@ class Op:
     def count(self) -> int:
         """How many outputs a node of plain ONNX has: those that the schema requires, and no optional one."""
         return schema.outputs(type(self).__name__)
+
+    def nonnegative_when(self) -> str:
+        """`nonnegative`, as the op's settings have it."""
+        return self.nonnegative
 
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:

@@ -121,10 +121,10 @@ class Conv(Op):
         if self.group != 1 and alone and rank < 3 and len(set(self.strides)) == 1:
             del settings["filters"]
             weights["kernel"] = (n.value(1), depthwise_axes(rank + 2))
-            return Layer(f"DepthwiseConv{rank}D", settings, weights, inputs=(x,))
+            return Layer(f"DepthwiseConv{rank}D", settings, weights, inputs=(x,), activates=True)
         if self.group != 1:
             settings["groups"] = self.group
-        return Layer(f"Conv{rank}D", settings, weights, inputs=(x,))
+        return Layer(f"Conv{rank}D", settings, weights, inputs=(x,), activates=True)
 
     @torch_operation("conv1d.default", "conv2d.default", "conv3d.default")
     @torch_operation("conv1d.padding", "conv2d.padding", "conv3d.padding")

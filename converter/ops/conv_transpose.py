@@ -123,7 +123,7 @@ class ConvTranspose(Op):
             weights["bias"] = (n.value(2), None)
         else:
             settings["use_bias"] = False
-        made = Layer(f"Conv{rank}DTranspose", settings, weights, inputs=(n.x(),))
+        made = Layer(f"Conv{rank}DTranspose", settings, weights, inputs=(n.x(),), activates=True)
         if not any(n for pair in cropped for n in pair):
             return made
         return Index(made, (slice(None), *(slice(front or None, -back or None) for front, back in cropped)))

@@ -20,17 +20,20 @@ from converter.ops.base import (
     Type,
     View,
     keras_layer,
+    keras_operation,
     there,
     torch_operation,
 )
 from converter.ops.cast import Cast
-from converter.ops.elementwise import Abs, Add, Div, Max, Mul, Sqrt, Sub
+from converter.ops.elementwise import Add, Div, Max, Mul, Sqrt
 from converter.ops.linear import MatMul
 from converter.ops.operands import alike, floating
-from converter.ops.records import Call, Infix, Method, Record
+from converter.ops.records import Call, Infix, Layer, Method, Record
 from converter.ops.reduce import ReduceSum
-from converter.ops.shape import Transpose, Unsqueeze
+from converter.ops.shape import Transpose
 
+LEAST = 1e-12
+"""keras.layers.UnitNormalization divides by no length below this."""
 EPSILON = 1e-7
 """The least length that keras.utils.normalize divides by."""
 
@@ -45,6 +48,14 @@ class Einsum(Op):
 
     def keras(self, n: View) -> Record:
         return Call("ops.einsum", (self.equation, *n.all()))
+
+    @keras_operation("Einsum")
+    @staticmethod
+    def operation(g: Capture, operation: Any, *xs: Any) -> ir.Value:
+        if not all(isinstance(x, ir.Value) and floating(x) for x in xs):
+            raise Refusal("it multiplies something else than tensors of floats.", "Cast them to floats before.")
+        equation = written_out(operation.subscripts, [len(g.shape(x)) for x in xs])
+        return g.op(Einsum(equation=equation), *alike(g, xs))
 
     @torch_operation("einsum.default")
     @staticmethod
@@ -77,6 +88,15 @@ class Normalize(Function):
 
     def torch(self, n: View) -> Record:
         return Call("F.normalize", (n.x(),), {"dim": self.axis, "eps": self.epsilon})
+
+    def keras(self, n: View) -> Record:
+        if self.epsilon == LEAST:
+            return Layer("UnitNormalization", {"axis": self.axis}, inputs=(n.x(),))
+        power = Call("ops.sum", (Call("ops.square", (n.x(),)),), {"axis": self.axis, "keepdims": True})
+        root: Record = Call("ops.sqrt", (power,))
+        if n.value(0).dtype == ir.DataType.DOUBLE:  # Keras's maximum is one in float32, on torch and JAX
+            return Infix("/", n.x(), Call("ops.where", (Infix("<", root, self.epsilon), self.epsilon, root)))
+        return Infix("/", n.x(), Call("ops.maximum", (root, self.epsilon)))
 
 
 class Dot(Function):
@@ -120,6 +140,9 @@ class Dot(Function):
             return Infix("@", left, b if self.right == 1 else Method(b, "transpose", (1, 2)))
         return Call("torch.einsum", (self.equation(ranks), a, b))
 
+    def keras(self, n: View) -> Record:
+        return Layer("Dot", {"axes": (self.left, self.right)}, inputs=(n.x(0), n.x(1)))
+
     @keras_layer("Dot")
     @staticmethod
     def layer(g: Capture, layer: Any, *xs: ir.Value) -> ir.Value:
@@ -129,24 +152,6 @@ class Dot(Function):
         if layer.normalize:
             a, b = g.op(Normalize(axis=left), a), g.op(Normalize(axis=right), b)
         return g.op(Dot(left=left, right=right), a, b)
-
-
-class _Distances(Op, abstract=True):
-    """No op of its own: the root of the sum of squares, or the sum of sizes, of all differences of rows."""
-
-    @torch_operation("cdist.default", "_cdist_forward.default")
-    @staticmethod
-    def aten(g: TorchCapture, a: ir.Value, b: ir.Value, p: float, mode: int | None) -> ir.Value:
-        if p not in (1.0, 2.0):
-            raise Refusal(f"p={p} has no mapping.", "Use p=2 or p=1.")
-        rank = len(g.shape(a))
-        if rank != len(g.shape(b)):
-            raise Refusal("its inputs are of different ranks.", "Unsqueeze the smaller one.")
-        left, right = g.op(Unsqueeze(axes=(rank - 1,)), a), g.op(Unsqueeze(axes=(rank - 2,)), b)
-        each = g.op(Sub(), left, right)
-        if p == 1.0:
-            return g.op(ReduceSum(axes=(rank,), keepdims=0), g.op(Abs(), each))
-        return g.op(Sqrt(), g.op(ReduceSum(axes=(rank,), keepdims=0), g.op(Mul(), each, each)))
 
 
 def written_out(equation: str, ranks: Sequence[int]) -> str:

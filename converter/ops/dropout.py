@@ -39,6 +39,7 @@ class Dropout(Op):
     refuses: ClassVar[Mapping[str, str]] = {"training_mode": "it drops elements at inference too"}
 
     neutral: ClassVar[bool] = True
+    nonnegative: ClassVar[str] = "kept"
 
     def torch(self, n: View) -> Record:
         return Module("nn.Dropout", (), {"p": float(n.training["rate"])}, inputs=(n.x(),))
@@ -72,6 +73,8 @@ class SharedDropout(_Noise):
     """Dropout with one draw for all elements along the axes where `noise` is 1; -1 is as long as the input's axis."""
 
     noise: tuple[int, ...]
+
+    nonnegative: ClassVar[str] = "kept"
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         return g.op(Dropout(ratio=0.0), inputs[0])

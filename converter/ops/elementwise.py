@@ -112,6 +112,7 @@ class Add(_Binary):
 
     sign: ClassVar[str] = "+"
     keras_class: ClassVar[str] = "Add"
+    nonnegative: ClassVar[str] = "kept"
 
     def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": 1.0, "offset": number}
@@ -167,6 +168,7 @@ class Mul(_Binary):
 
     sign: ClassVar[str] = "*"
     keras_class: ClassVar[str] = "Multiply"
+    nonnegative: ClassVar[str] = "kept"
 
     def rescaled(self, number: float, index: int) -> dict[str, float] | None:
         return {"scale": number}
@@ -360,6 +362,7 @@ class Sqrt(_Method):
 
     method: ClassVar[str] = "sqrt"
     keras_function: ClassVar[str] = "ops.sqrt"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_operation("Sqrt")
     @staticmethod
@@ -377,6 +380,7 @@ class Abs(_Method):
 
     method: ClassVar[str] = "abs"
     keras_function: ClassVar[str] = "ops.absolute"
+    nonnegative: ClassVar[str] = "always"
 
     @keras_operation("Absolute", "Abs")
     @staticmethod

@@ -15,6 +15,7 @@ from converter.ops.compare import Less
 from converter.ops.elementwise import Add, Mul, Sub
 from converter.ops.embedding import INTEGERS, Gather, axis_of
 from converter.ops.indexing import Expand, Slice
+from converter.ops.lengths import Length
 from converter.ops.records import Call, Method, Record
 from converter.ops.shape import Concat, Reshape, Transpose, Unsqueeze, target
 
@@ -132,15 +133,15 @@ class ScatterND(Op):
             raise LookupError("Keras writes to a list of places, and adds to none")
         return Call("ops.scatter_update", (n.x(0), n.x(1), n.x(2)))
 
-    @torch_operation("index_put.default")
     @staticmethod
     def aten(
         g: TorchCapture, x: ir.Value, given: Sequence[ir.Value | None], values: ir.Value, accumulate: bool
     ) -> ir.Value:
+        """torch's index_put by ids of the first axes."""
         ids = [v for v in given if v is not None]
         if len(ids) < len(given) or any(v.dtype not in INTEGERS or g.sizes(v) != g.sizes(ids[0]) for v in ids):
-            why = "it writes where a mask is true, behind a whole axis, or at ids of several shapes."
-            raise Refusal(why, "Use torch.where, or ids of one shape for the first axes.")
+            why = "it overwrites elements by ids behind a whole axis, or of several shapes."
+            raise Refusal(why, "Use scatter, or ids of one shape for the first axes.")
         to = (*g.shape(ids[0]), *g.shape(x)[len(ids) :])
         if g.shape(values) != to:
             if None in to:
@@ -191,29 +192,13 @@ class _Indexed(Op, abstract=True):
         x, first = gathered_axes(g, x, axes)
         place, lengths = joined(g, x, first, [ids[a] for a in axes])
         rest = g.shape(x)
-        merged = [*rest[:first], None if rest[first] is None else math.prod(lengths), *rest[first + len(axes) :]]
+        open_ = None in rest[first : first + len(axes)]
+        merged = [*rest[:first], None if open_ else math.prod(lengths), *rest[first + len(axes) :]]
         kept = [0 if i < first else d for i, d in enumerate(merged)]
         if kept.count(None) > 1:
             why = "it indexes a tensor with lengths that are known at run time only."
             raise Refusal(why, "Export it with fixed sizes.")
         return g.op(Gather(axis=first), g.op(Reshape(target=target(kept)), x), place)
-
-
-class _Diagonal(Op, abstract=True):
-    """The diagonal of two axes: no op of its own, but Gather on the two made one."""
-
-    @torch_operation("diagonal.default")
-    @staticmethod
-    def aten(g: TorchCapture, x: ir.Value, offset: int, dim1: int, dim2: int) -> ir.Value:
-        a, b = axis_of(g, x, dim1), axis_of(g, x, dim2)
-        rest = [i for i in range(len(g.shape(x))) if i not in (a, b)]
-        rows, columns = g.shape(x)[a], g.shape(x)[b]
-        if rows is None or columns is None or [g.shape(x)[i] for i in rest].count(None) > 1:
-            raise Refusal("it takes a diagonal whose length is known at run time only.", "Export it with fixed sizes.")
-        places = np.arange(rows * columns).reshape(rows, columns).diagonal(offset)
-        turned = g.op(Transpose(perm=(*rest, a, b)), x) if [*rest, a, b] != sorted([*rest, a, b]) else x
-        flat = g.op(Reshape(target=(*[0] * len(rest), rows * columns)), turned)
-        return g.op(Gather(axis=len(rest)), flat, g.constant(places))
 
 
 def gathered_axes(g: TorchCapture, x: ir.Value, axes: list[int]) -> tuple[ir.Value, int]:
@@ -235,18 +220,17 @@ def joined(g: TorchCapture, x: ir.Value, first: int, ids: list[ir.Value]) -> tup
         return g.constant(place), [d or 0 for d in lengths]
     wide = [v if v.dtype == ir.DataType.INT64 else g.op(Cast(to=INT64), v) for v in ids]
     made = wide[0]  # one that counts from the end does so in the merged axes too
-    for length, value in zip(lengths[1:], wide[1:], strict=True):
-        if length is None:
-            raise Refusal("it indexes an axis whose length is known at run time only.", "Export it with fixed sizes.")
-        before = g.op(Mul(), made, g.constant(np.asarray(length, np.int64)))
-        made = g.op(Add(), before, counted_from_front(g, value, length))
+    for axis, (length, value) in enumerate(zip(lengths[1:], wide[1:], strict=True), first + 1):
+        many = g.constant(np.asarray(length, np.int64)) if length is not None else g.op(Length(axis=axis), x)
+        before = g.op(Mul(), made, many)
+        made = g.op(Add(), before, counted_from_front(g, value, many))
     return made, [d or 0 for d in lengths]
 
 
-def counted_from_front(g: TorchCapture, ids: ir.Value, length: int) -> ir.Value:
-    """Ids of int64, those that count from the end counted from the front."""
+def counted_from_front(g: TorchCapture, ids: ir.Value, length: ir.Value) -> ir.Value:
+    """Ids of int64 into an axis of this length, those that count from the end counted from the front."""
     known = None if ids.const_value is None else ids.const_value.numpy()
     if known is not None and (known >= 0).all():
         return ids
-    zero, more = g.constant(np.asarray(0, np.int64)), g.constant(np.asarray(length, np.int64))
-    return g.op(Where(), g.op(Less(), ids, zero), g.op(Add(), ids, more), ids)
+    zero = g.constant(np.asarray(0, np.int64))
+    return g.op(Where(), g.op(Less(), ids, zero), g.op(Add(), ids, length), ids)

@@ -31,6 +31,8 @@ class Identity(Op):
     """y = x."""
 
     neutral: ClassVar[bool] = True
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     def torch(self, n: View) -> Record:
         return Module("nn.Identity", inputs=(n.x(),)) if n.own else n.x()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
@@ -37,6 +37,9 @@ class Expand(Op):
 
     to: tuple[int, ...] = operand(1)
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return (Expand(to=tuple(self.to[p] for p in perm)), perm) if len(self.to) == len(perm) else None
 
@@ -63,6 +66,9 @@ class Squeeze(Op):
     """Without these axes, which are of length 1."""
 
     axes: tuple[int, ...] = operand(1)
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
@@ -107,6 +113,9 @@ class Slice(Op):
     ends: tuple[int, ...] = operand(2)
     axes: tuple[int, ...] = operand(3)
     steps: tuple[int, ...] = operand(4)
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:

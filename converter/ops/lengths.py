@@ -50,6 +50,24 @@ class Positions(Function):
         return Infix("-", Call("ops.cumsum", (ones,)), 1)
 
 
+class Length(Function):
+    """How long the input is along one axis, a number."""
+
+    axis: int
+
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        return (Type((), ir.DataType.INT64),)
+
+    def body(self, g: Builder, *inputs: Any) -> ir.Value:
+        return size(g, inputs[0], self.axis)
+
+    def torch(self, n: View) -> Record:
+        return Size(n.x(), self.axis)
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.sum", (Call("ops.ones_like", (_line(n, 0, self.axis),), {"dtype": "int64"}),))
+
+
 class ExpandLike(Function):
     """An axis of length 1 repeated as often as the second input is long along its axis `at`."""
 

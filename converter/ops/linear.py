@@ -17,10 +17,12 @@ from converter.ops.base import (
     Type,
     View,
     keras_layer,
+    keras_operation,
     there,
     torch_operation,
 )
 from converter.ops.elementwise import Add, Mul
+from converter.ops.operands import alike, floating
 from converter.ops.records import Call, Infix, Layer, Method, Module, Record, Ref
 from converter.ops.shape import Transpose, Unsqueeze
 
@@ -49,7 +51,7 @@ class _Affine(Op, abstract=True):
         if len(n.shape()) < 2:
             raise LookupError("a Dense layer takes (batch, ..., features), and its input has one axis")
         settings = {"units": n.shape(1)[0]} | ({} if n.has(2) else {"use_bias": False})
-        return Layer("Dense", settings, weights, inputs=(n.x(),))
+        return Layer("Dense", settings, weights, inputs=(n.x(),), activates=True)
 
 
 class Gemm(_Affine):
@@ -139,8 +141,15 @@ class MatMul(Op):
     def keras(self, n: View) -> Record:
         if n.real(1) and len(n.shape(1)) == 2 and len(n.shape(0)) > 1 and n.array(0) is None:
             settings = {"units": n.shape(1)[1], "use_bias": False}
-            return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),))
+            return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),), activates=True)
         return Infix("@", n.x(0), n.x(1))
+
+    @keras_operation("Matmul")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
+        if not all(isinstance(x, ir.Value) and floating(x) for x in (x1, x2)):
+            raise Refusal("it multiplies something else than two tensors of floats.", "Cast them to floats before.")
+        return g.op(MatMul(), *alike(g, (x1, x2)))
 
     @torch_operation("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")
     @staticmethod

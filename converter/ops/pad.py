@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import onnx_ir as ir
@@ -23,6 +23,8 @@ class Pad(Op):
     constant_value: float | None = operand(2, default=None)
     axes: tuple[int, ...] | None = operand(3, default=None)
 
+    nonnegative: ClassVar[str] = "kept"
+
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
         rank, axes = len(shapes[0]), found.pop("axes", None)
@@ -31,6 +33,9 @@ class Pad(Op):
             every = [pairs.get(i, (0, 0)) for i in range(rank)]
             found["pads"] = (*(a for a, _ in every), *(b for _, b in every))
         return found
+
+    def nonnegative_when(self) -> str:
+        return self.nonnegative if (self.constant_value or 0) >= 0 else ""
 
     def pairs(self) -> tuple[tuple[int, int], ...]:
         """(front, back) for every axis."""

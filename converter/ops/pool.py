@@ -10,7 +10,20 @@ from typing import Any, ClassVar
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Op, Refusal, TorchCapture, View, keras_layer, torch_operation
+from converter.ops.base import (
+    Builder,
+    Capture,
+    Dims,
+    Op,
+    Refusal,
+    TorchCapture,
+    View,
+    class_of,
+    keras_layer,
+    of,
+    operands_of,
+    torch_operation,
+)
 from converter.ops.elementwise import Mul
 from converter.ops.padding import (
     Pads,
@@ -139,6 +152,7 @@ class MaxPool(_Pool):
     """The order of the second output, which no form has."""
 
     kind: ClassVar[str] = "Max"
+    nonnegative: ClassVar[str] = "kept"
 
     def zeros_are_padding(self, x: ir.Value) -> bool:
         return nonnegative(x)
@@ -218,6 +232,7 @@ class AveragePool(_Pool):
     count_include_pad: int = 0
 
     kind: ClassVar[str] = "Average"
+    nonnegative: ClassVar[str] = "kept"
 
     def with_padding(self, pairs: tuple[tuple[int, int], ...], x: ir.Value) -> Op | None:
         pads = None if any(self.pads or ()) else self.around(pairs)
@@ -318,13 +333,6 @@ class AveragePool(_Pool):
         return g.op(AveragePool(**found, count_include_pad=included), x)
 
 
-MADE = frozenset({"Relu", "Sigmoid", "Softmax", "Exp", "Softplus", "HardSigmoid", "Abs", "Sqrt"})
-KEPT = frozenset(
-    {"MaxPool", "AveragePool", "ReduceMean", "ReduceMax", "ReduceSum", "Dropout", "SharedDropout", "Identity"}
-    | {"Transpose", "Reshape", "Unsqueeze", "Flatten", "Concat", "Add", "Mul", "Pad"}
-)
-
-
 def nonnegative(value: ir.Value) -> bool:
     """Whether no element can be below 0, by how the value is made: relu and the like, and what keeps the sign.
 
@@ -340,16 +348,13 @@ def nonnegative(value: ir.Value) -> bool:
         if value.const_value is not None:
             if not bool((value.const_value.numpy() >= 0).all()):
                 return False
-        elif node is None:
+            continue
+        if node is None or class_of(node) is None:
             return False
-        elif node.op_type == "Clip":
-            low = node.inputs[1] if len(node.inputs) > 1 else None
-            if low is None or low.const_value is None or float(low.const_value.numpy()) < 0:
-                return False
-        elif node.op_type in KEPT:
-            operands = list(node.inputs) if node.op_type in ("Concat", "Add", "Mul") else [node.inputs[0]]
-            operands += node.inputs[2:3] if node.op_type == "Pad" else []
-            stack.extend(v for v in operands if v is not None)
-        elif node.op_type not in MADE:
+        op = of(node)
+        if op.nonnegative_when() == "kept":
+            known = operands_of(op)
+            stack.extend(v for i, v in enumerate(node.inputs) if v is not None and i not in known)
+        elif not op.nonnegative_when():
             return False
     return True

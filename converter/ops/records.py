@@ -113,6 +113,8 @@ class Layer:
     trainable: bool = True
     call: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of the call, beside `inputs`."""
+    activates: bool = False
+    """It has an argument `activation`, which it applies last."""
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,9 @@ class Transpose(Op):
 
     perm: tuple[int, ...]
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
         return {"perm": tuple(reversed(range(len(shapes[0]))))} | found
@@ -53,6 +56,13 @@ class Transpose(Op):
     @staticmethod
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         return g.op(Transpose(perm=(0, *layer.dims)), x)
+
+    @keras_operation("Transpose")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        rank = len(g.shape(x))
+        perm = tuple(int(a) % rank for a in operation.axes or range(rank - 1, -1, -1))
+        return g.transposed(x, perm) if x.const_value is not None else g.op(Transpose(perm=perm), x)
 
     @torch_operation("permute.default", "transpose.int", "t.default")
     @staticmethod
@@ -75,6 +85,8 @@ class Reshape(Op):
     target: tuple[int, ...] = operand(1)
 
     refuses: ClassVar[Mapping[str, str]] = {"allowzero": "0 in its target keeps the length of that axis"}
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     def reached(self, before: Dims) -> Dims:
         """The shape of the result for an input of that shape."""
@@ -134,6 +146,8 @@ class Reshape(Op):
         if self.target[:1] == (0,) and None not in lengths[1:]:
             return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
         known = [made if d == -1 else d for d, made in zip(lengths, n.out_shape(), strict=True)]
+        if self.target[:1] == (0,) and known[1:].count(None) == 1:  # the layer keeps the batch, whatever it is
+            return Layer("Reshape", {"target_shape": target(known[1:])}, inputs=(n.x(),))
         if known.count(None) > 1:
             raise LookupError("it keeps several lengths that are known at run time only, and a Keras graph reads none")
         return Call("ops.reshape", (n.x(), target(known)))
@@ -190,6 +204,9 @@ class Unsqueeze(Op):
 
     axes: tuple[int, ...] = operand(1)
 
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
+
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
         rank = len(shapes[0]) + len(found["axes"])
@@ -220,6 +237,9 @@ class Flatten(Op):
     """(N, ...) -> (N, product of the rest); in general those in front of `axis` into one, and the rest into another."""
 
     axis: int = 1
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     @classmethod
     def complete(cls, found: dict[str, Any], shapes: Sequence[Dims]) -> dict[str, Any]:
@@ -261,6 +281,9 @@ class Concat(Op):
     """The inputs one after another along `axis`; all other lengths are equal."""
 
     axis: int
+
+    nonnegative: ClassVar[str] = "kept"
+    keeps_ids: ClassVar[bool] = True
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Concat(axis=moved(self.axis, perm)), perm

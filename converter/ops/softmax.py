@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import onnx_ir as ir
 
@@ -39,6 +39,9 @@ class Softmax(Op):
     """exp(x) / sum(exp(x)) along `axis`."""
 
     axis: int = -1
+
+    nonnegative: ClassVar[str] = "always"
+    before_loss: ClassVar[str] = "softmax"
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return Softmax(axis=moved(self.axis, perm)), perm
@@ -89,6 +92,8 @@ class LogSoftmax(Op):
     """x - log(sum(exp(x))) along `axis`."""
 
     axis: int = -1
+
+    before_loss: ClassVar[str] = "log_softmax"
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         return LogSoftmax(axis=moved(self.axis, perm)), perm
@@ -214,7 +219,7 @@ class Glu(Function):
 
     def keras(self, n: View) -> Record:
         if self.axis != len(n.shape()) - 1:
-            raise LookupError("Keras's named glu takes the last axis")
+            return Call("ops.glu", (n.x(),), {"axis": self.axis})
         return Layer("Activation", {"activation": "glu"}, inputs=(n.x(),))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:

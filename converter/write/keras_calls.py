@@ -13,13 +13,6 @@ from converter.ops import functional
 from converter.ops.records import Layer, refs, walk
 from converter.write.view import NodeView
 
-ACTIVATED = (
-    frozenset(f"{kind}{rank}D" for rank in (1, 2, 3) for kind in ("Conv", "DepthwiseConv", "SeparableConv"))
-    | {f"Conv{rank}DTranspose" for rank in (1, 2, 3)}
-    | {"Dense", "EinsumDense"}
-)
-"""Layers with an `activation` argument that is applied last."""
-
 FLOATS = frozenset({"float16", "bfloat16", "float32", "float64"})
 
 
@@ -90,7 +83,7 @@ def folded(calls: list[NodeCall], results: Sequence[ir.Value], counts: Mapping[A
             continue
         alone = len(before.output.uses()) == 1 and not any(before.output is v for v in results)
         key = before.keys[id(before.record)]
-        if not alone or before.record.cls not in ACTIVATED or "activation" in before.record.kwargs or counts[key] > 1:
+        if not alone or not before.record.activates or "activation" in before.record.kwargs or counts[key] > 1:
             continue
         del kept[id(before.output)]
         record = replace(before.record, kwargs={**before.record.kwargs, "activation": name})

@@ -60,7 +60,7 @@ def load_in_order(text: str, arrays: Sequence[np.ndarray], layers: int = 0) -> A
 
 def arrays_in_order(model: Any) -> list[np.ndarray]:
     """Every weight of a model in the order of `model.weights`, as it is now."""
-    return [_array(weight) for weight in model.weights]
+    return [array_of(weight) for weight in model.weights]
 
 
 def load_file(path: Path, layers: int = 0) -> Any:
@@ -73,10 +73,11 @@ def load_file(path: Path, layers: int = 0) -> Any:
 
 def arrays_of(model: Any) -> dict[str, np.ndarray]:
     """Every weight of a model by 'layer/weight', as it is now."""
-    return {f"{layer.name}/{weight.name}": _array(weight) for layer in model.layers for weight in layer.weights}
+    return {f"{layer.name}/{weight.name}": array_of(weight) for layer in model.layers for weight in layer.weights}
 
 
-def _array(weight: Any) -> np.ndarray:
+def array_of(weight: Any) -> np.ndarray:
+    """The numbers of one variable, in its own dtype."""
     import keras
 
     value = keras.ops.convert_to_numpy(weight)

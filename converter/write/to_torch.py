@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,12 +12,14 @@ import onnx_ir as ir
 
 from converter.errors import Item as Missing
 from converter.errors import Unsupported
-from converter.graph.graph import Origin, array, dims, origin
+from converter.graph.graph import Origin, array, origin
 from converter.ops import base, functional
 from converter.ops.records import Literal, Module, Record
+from converter.write import module_paths, torch_main
 from converter.write.blocks import fold
 from converter.write.expressions import Text, literal
-from converter.write.names import Namespace, class_name, parameters
+from converter.write.module_paths import Kept
+from converter.write.names import Namespace, class_name, identifier, parameters
 from converter.write.parts import parts_of, with_those_they_use
 from converter.write.torch_class import Assign, ClassText, merged
 from converter.write.torch_forward import Forward, Line
@@ -69,20 +71,21 @@ def check(graph: ir.Graph) -> None:
         raise Unsupported(missing)
 
 
-def write(graph: ir.Graph, outputs: Any, names: Sequence[str], title: str) -> TorchSource:
+def write(graph: ir.Graph, outputs: Any, names: Sequence[str], title: str, kept: Kept | None = None) -> TorchSource:
     """The file for a settled graph.
 
     `outputs` is the structure that forward returns, with positions into the graph's outputs; `names` are the source's
-    names of the inputs; `title` becomes the file's first line.
+    names of the inputs; `title` becomes the file's first line. With `kept` the modules stand where they stood, and no
+    blocks are looked for.
     """
     check(graph)
-    return _Writer(graph, outputs, names, title).source()
+    return _Writer(graph, outputs, names, title, kept).source()
 
 
 class _Writer:
     """Knows every class of the file and every weight; the forward methods ask it for attributes."""
 
-    def __init__(self, graph: ir.Graph, outputs: Any, names: Sequence[str], title: str) -> None:
+    def __init__(self, graph: ir.Graph, outputs: Any, names: Sequence[str], title: str, kept: Kept | None) -> None:
         self.graph = graph
         self.outputs = outputs
         self.title = title
@@ -93,9 +96,15 @@ class _Writer:
         self.known: dict[Any, str] = {}
         self.root = ClassText("Model", "")
         self.scopes: dict[str, ClassText] = {"": self.root}
+        self.containers: dict[str, ClassText] = {}
         spaces = Namespace(parameters())
         self.inputs = [spaces.take(n, "x") for n in names]
-        fold(graph)
+        self.kept = kept if kept is not None else Kept()
+        self.kinds: dict[str, str] = {}
+        if kept is None:
+            fold(graph)
+        else:
+            self.kinds = module_paths.place(graph, kept)
         self.views = {id(node): NodeView(node) for node in graph}
         self.records = {key: functional.for_torch(view.record("torch")) for key, view in self.views.items()}
 
@@ -106,6 +115,8 @@ class _Writer:
         forward = Forward(self, "", items, dict(zip(self.graph.inputs, self.inputs, strict=True)))
         lines = forward.lines(list(self.graph.outputs))
         names = [forward.value(v, 0) for v in self.graph.outputs]
+        for key, held in self.kept.held.items():
+            self._hold(key, held)
         self.root.forward = _method(self.inputs, lines, *_returned(self.outputs, names))
         self.root.reads = forward.attributes
         return TorchSource(self._file(), list(self.weights.values()), self.inputs)
@@ -127,7 +138,7 @@ class _Writer:
 
     def nested(self, item: Item) -> str | None:
         """The attribute path of the class that does what a nested call does; None where no class does just that."""
-        return self.known.get(("call", item.scope, id(item.nodes[0])))
+        return self.known.get(("call", item.path, id(item.nodes[0])))
 
     def module(self, view: NodeView, record: Module) -> str:
         """The attribute path of a module; one record of the same layer or weights is constructed once."""
@@ -141,7 +152,7 @@ class _Writer:
         if key in self.known:
             return self.known[key]
         layer = view.local
-        attribute = scope.attributes.take(layer if view.own else view.named(view.role))
+        attribute = scope.take(layer if view.own else view.named(view.role))
         self.known[key] = self.known[shared] = scope.prefix + attribute
         self.used(record.cls)
         fixed = []
@@ -171,13 +182,13 @@ class _Writer:
     def loose(self, view: NodeView, value: ir.Value) -> str:
         """The attribute path of a weight or constant that belongs to no module."""
         scope = self.scopes[scope_path(view.place.scope)]
-        if id(value) in self.known:
-            return self.known[id(value)]
+        if (id(value),) in self.known:
+            return self.known[id(value),]
         known = origin(value)
         data = value.meta.get(base.EXACT, array(value))
         own = known.path.rsplit("/", 1)[-1] if known is not None else "constant"
-        attribute = scope.attributes.take(view.named(own))
-        self.known[id(value)] = scope.prefix + attribute
+        attribute = scope.take(view.named(own))
+        self.known[id(value),] = scope.prefix + attribute
         kind = {} if data.dtype == np.float32 else {"dtype": Literal(f"torch.{data.dtype}")}
         trainable = known is not None and known.trainable
         cls = "nn.Parameter" if known is not None and (known.trainable or not view.trainable) else "buffer"
@@ -185,6 +196,58 @@ class _Writer:
         scope.init.append(Assign(attribute, cls, (tuple(int(d) for d in data.shape),), kind, after))
         self._weight(f"{scope.prefix}{attribute}", data, known, trainable)
         return scope.prefix + attribute
+
+    def spelled(self, attribute: str, prefix: str) -> str:
+        """An attribute path as it is read below a prefix: 'layer1.0.conv1' is 'layer1[0].conv1' in a container."""
+        text, path = "", prefix
+        for part in attribute.removeprefix(prefix).split("."):
+            scope = self.containers.get(path)
+            text += scope.index(part) if scope is not None else f".{part}"
+            path += f"{part}."
+        return text.removeprefix(".")
+
+    def _hold(self, key: str, held: module_paths.Held) -> None:
+        """An entry of the state dict that no layer makes, or makes with a number that every such layer has."""
+        before = self.weights.get(key)
+        if before is not None:
+            if before.origin is None and (before.data.shape, before.data.dtype) == (held.data.shape, held.data.dtype):
+                self.weights[key] = replace(before, data=held.data)
+            return
+        *parts, name = key.split(".")
+        modules = {place for what, place in self.known.items() if what[0] != "call"}
+        if any(".".join(parts[: i + 1]) in modules for i in range(len(parts))):
+            return  # the module is there without this entry
+        scope, path = self.root, ""
+        for part in parts:
+            path += f"{part}/"
+            scope = self._scope(path, scope, part)
+        if scope.container:
+            return
+        attribute = scope.take(name)
+        kind = {} if held.data.dtype == np.float32 else {"dtype": Literal(f"torch.{held.data.dtype}")}
+        cls = "nn.Parameter" if held.parameter else "buffer"
+        after = ["requires_grad_(False)"] if held.parameter and not held.trainable else []
+        scope.init.append(Assign(attribute, cls, (tuple(int(d) for d in held.data.shape),), kind, after))
+        self._weight(f"{scope.prefix}{attribute}", held.data, None, held.trainable)
+
+    def _scope(self, path: str, parent: ClassText, name: str) -> ClassText:
+        """The class or container of a path; a new one has its line in its parent."""
+        made = self.scopes.get(path) or self._made(path, parent, name, self.kinds.get(path, ""))
+        if made.line is not None:
+            return made
+        made.line = Assign(made.attribute, made.container, (), {}, [], made)
+        parent.init.append(made.line)
+        return made
+
+    def _made(self, path: str, parent: ClassText, name: str, container: str, shown: str = "") -> ClassText:
+        attribute = parent.take(name)
+        shown = shown or re.sub(r"\d+", "", parent.attribute if parent.container else name)
+        cls = identifier(self.kept.classes[path], "Block") if path in self.kept.classes else class_name(shown)
+        made = ClassText(cls, f"{parent.prefix}{attribute}.", attribute, container=container)
+        self.scopes[path] = made
+        if container:
+            self.containers[made.prefix] = made
+        return made
 
     def _weight(self, key: str, data: np.ndarray | None, known: Origin | None, trainable: bool) -> None:
         if data is None:
@@ -198,23 +261,18 @@ class _Writer:
         for item in items:
             if not item.scope:
                 continue
-            path = scope_path(self.view(item.nodes[0]).place.scope, item.scope)
+            path = scope_path(item.path)
             parent = self.scopes[path.rsplit("/", 2)[0] + "/" if path.count("/") > 1 else ""]
             fresh = path not in self.scopes
             if fresh:
-                name = item.scope.rsplit("#", 1)[0]
-                attribute = name if parent.sequential else parent.attributes.take(name)
-                shown = re.sub(r"\d+", "", parent.attribute if parent.sequential else name)
-                shown = item.scope.rsplit("#", 1)[1].partition("@")[2] or shown
-                self.scopes[path] = ClassText(class_name(shown), f"{parent.prefix}{attribute}.", attribute)
-                self.scopes[path].sequential = item.scope.endswith("#seq")
-            self._register(item.children)
+                name, _, mark = item.scope.rpartition("#")
+                kind = "nn.Sequential" if mark == "seq" else self.kinds.get(path, "")
+                self._made(path, parent, name, kind, mark.partition("@")[2])
             scope = self.scopes[path]
-            if scope.sequential:
-                scope.line = Assign(scope.attribute, "nn.Sequential", (), {}, [], scope)
-                parent.init.append(scope.line)
-                self.known["call", item.scope, id(item.nodes[0])] = scope.prefix[:-1]
+            if scope.container:
+                self._contained(scope, parent, item)
                 continue
+            self._register(item.children)
             forward, attributes = self._nested_forward(scope, item)
             if not forward and not scope.init:
                 continue
@@ -223,7 +281,22 @@ class _Writer:
                 scope.line = Assign(scope.attribute, "", (), {}, [], scope)
                 parent.init.append(scope.line)
             if forward and forward == scope.forward:
-                self.known["call", item.scope, id(item.nodes[0])] = scope.prefix[:-1]
+                self.known["call", item.path, id(item.nodes[0])] = scope.prefix[:-1]
+
+    def _contained(self, scope: ClassText, parent: ClassText, item: Item) -> None:
+        """Write what a container holds; the modules of an nn.Sequential in their order, for it is called as one."""
+        if scope.line is None:
+            scope.line = Assign(scope.attribute, scope.container, (), {}, [], scope)
+            parent.init.append(scope.line)
+        if not scope.sequential:
+            self._register(item.children)
+            return
+        for child in item.children:
+            if child.scope:
+                self._register([child])
+            elif isinstance(record := self.record(child.nodes[0]), Module):
+                self.module(self.view(child.nodes[0]), record)
+        self.known["call", item.path, id(item.nodes[0])] = scope.prefix[:-1]
 
     def _nested_forward(self, scope: ClassText, item: Item) -> tuple[list[str], list[str]]:
         """The method, and the attributes it reads; nothing where one stands in a class that it does not reach."""
@@ -247,7 +320,8 @@ class _Writer:
         parts = with_those_they_use(self.parts, PARTS)
         body = "\n\n\n".join([*(PARTS[name].source for name in parts), *classes])
         used = self.imports.union(*(PARTS[name].imports for name in parts))
-        used |= {"OrderedDict"} if any(scope.sequential for scope in self.scopes.values()) else set()
+        named = any(scope.sequential and not scope.plain for scope in self.scopes.values())
+        used |= {"OrderedDict"} if named else set()
         imports = [
             "import torch",
             *(["import torch.nn.functional as F"] if "F" in used else []),
@@ -255,33 +329,8 @@ class _Writer:
         ]
         standard = [line for name, line in STANDARD.items() if name in used]
         head = ["\n".join(standard)] if standard else []
-        return (
-            "\n\n".join([f'"""{_doc(self.title)}"""', *head, "\n".join(imports)]) + f"\n\n\n{body}\n\n\n{self._main()}"
-        )
-
-    def _main(self) -> str:
-        arguments = []
-        for value in self.graph.inputs:
-            shape = tuple((1 if i == 0 else 64) if d is None else d for i, d in enumerate(dims(value)))
-            dtype = np.dtype(value.dtype.numpy()) if value.dtype is not None else np.dtype("float32")
-            kind = "" if dtype == np.float32 else f", dtype=torch.{dtype}"
-            arguments.append(f"torch.zeros({shape}{kind})")
-        show = "tuple(output.shape)"
-        if isinstance(self.outputs, dict):
-            show = "{name: tuple(value.shape) for name, value in output.items()}"
-        elif isinstance(self.outputs, (list, tuple)):
-            show = "[tuple(value.shape) for value in output]"
-        return (
-            'if __name__ == "__main__":\n'
-            "    from pathlib import Path\n\n"
-            "    from safetensors.torch import load_file\n\n"
-            "    model = Model()\n"
-            '    model.load_state_dict(load_file(Path(__file__).with_suffix(".safetensors")))\n'
-            "    model.eval()\n"
-            "    with torch.no_grad():\n"
-            f"        output = model({', '.join(arguments)})\n"
-            f"    print({show})\n"
-        )
+        start = "\n\n".join([f'"""{_doc(self.title)}"""', *head, "\n".join(imports)])
+        return f"{start}\n\n\n{body}\n\n\n{torch_main.text(self.graph.inputs, self.outputs)}"
 
 
 def _dtype(view: NodeView, record: Module) -> str:
@@ -296,17 +345,18 @@ def _dtype(view: NodeView, record: Module) -> str:
 
 
 def _in_order(scope: ClassText) -> None:
-    """The lines of __init__ in the order in which forward first reads what they make."""
+    """The lines of __init__ in the order in which forward first reads what they make; of a container, by name."""
+    if scope.container:
+        if not scope.sequential:
+            scope.init.sort(key=lambda line: (len(line.attribute), line.attribute))
+        return
     first = {name: i for i, name in reversed(list(enumerate(scope.reads)))}
     scope.init.sort(key=lambda line: first.get(line.attribute, len(first)))
 
 
-def scope_path(scope: str, upto: str | None = None) -> str:
-    """'encoder#1/inner#0/' -> 'encoder/inner/'; with `upto`, only up to and with that part."""
-    parts = scope.split("/")[:-1]
-    if upto is not None:
-        parts = parts[: parts.index(upto) + 1]
-    return "".join(f"{part.rsplit('#', 1)[0]}/" for part in parts)
+def scope_path(scope: str) -> str:
+    """'encoder#1/inner#0/' -> 'encoder/inner/'."""
+    return "".join(f"{part.rsplit('#', 1)[0]}/" for part in scope.split("/")[:-1])
 
 
 def _returned(structure: Any, names: list[str]) -> tuple[str, str]:

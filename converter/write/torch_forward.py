@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -40,6 +41,7 @@ class Owner(Protocol):
     def module(self, view: NodeView, record: Module) -> str: ...
     def loose(self, view: NodeView, value: ir.Value) -> str: ...
     def nested(self, item: Item) -> str | None: ...
+    def spelled(self, attribute: str, prefix: str) -> str: ...
 
 
 class Forward:
@@ -157,9 +159,9 @@ class Forward:
 
     def _relative(self, attribute: str) -> str:
         self.complete &= attribute.startswith(self.prefix)
-        relative = attribute.removeprefix(self.prefix)
-        self.attributes.append(relative.split(".")[0])
-        return relative
+        spelled = self.owner.spelled(attribute, self.prefix if attribute.startswith(self.prefix) else "")
+        self.attributes.append(re.split(r"[.\[]", spelled, maxsplit=1)[0])
+        return spelled
 
     def _name(self, value: ir.Value) -> str:
         return self.names[id(value)]

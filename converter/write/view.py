@@ -90,6 +90,8 @@ class Item:
     nodes: list[ir.Node]
     scope: str = ""
     """The nested call's own name with its number, '' for a single node."""
+    path: str = ""
+    """The same behind the calls around it: 'encoder#0/inner#1/'."""
     children: list[Item] = field(default_factory=list)
 
     @property
@@ -126,7 +128,7 @@ def items_of(nodes: list[ir.Node], depth: int = 0) -> list[Item]:
             continue
         name = parts[depth]
         if name not in found:
-            found[name] = Item([], name)
+            found[name] = Item([], name, "".join(f"{part}/" for part in parts[: depth + 1]))
             ordered.append(found[name])
         found[name].nodes.append(node)
     for item in found.values():
