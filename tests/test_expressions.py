@@ -242,7 +242,7 @@ def test_a_loose_parameter_comes_back_as_one() -> None:
     assert again.report.passed
     assert "nn.Embedding" not in again.source
     state = again.model.state_dict()
-    assert [tuple(value.shape) for value in state.values()] == [(4,), (5, 4)]
+    assert {name: tuple(value.shape) for name, value in state.items()} == {"g": (4,), "p": (5, 4)}
 
 
 def test_layers_do_not_take_the_names_of_operations() -> None:
