@@ -212,10 +212,10 @@ def gathered_axes(g: TorchCapture, x: ir.Value, axes: list[int]) -> tuple[ir.Val
 def joined(g: TorchCapture, x: ir.Value, first: int, ids: list[ir.Value]) -> tuple[ir.Value, list[int]]:
     """The place in the merged axes that ids for each of them name, row by row, and the lengths of these axes."""
     lengths = list(g.shape(x)[first : first + len(ids)])
-    known = [None if v.const_value is None else v.const_value.numpy().astype(np.int64) for v in ids]
-    if None not in lengths[1:] and all(k is not None for k in known):
+    known = [v.const_value.numpy().astype(np.int64) for v in ids if v.const_value is not None]
+    if None not in lengths[1:] and len(known) == len(ids):
         place = known[0]
-        for length, each in zip(lengths[1:], known[1:], strict=True):
+        for length, each in zip([d or 0 for d in lengths[1:]], known[1:], strict=True):
             place = place * length + np.where(each < 0, each + length, each)
         return g.constant(place), [d or 0 for d in lengths]
     wide = [v if v.dtype == ir.DataType.INT64 else g.op(Cast(to=INT64), v) for v in ids]
