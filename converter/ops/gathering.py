@@ -215,15 +215,15 @@ def joined(g: TorchCapture, x: ir.Value, first: int, ids: list[ir.Value]) -> tup
     known = [v.const_value.numpy().astype(np.int64) for v in ids if v.const_value is not None]
     if None not in lengths[1:] and len(known) == len(ids):
         place = known[0]
-        for length, each in zip([d or 0 for d in lengths[1:]], known[1:], strict=True):
-            place = place * length + np.where(each < 0, each + length, each)
+        for many, each in zip([d or 0 for d in lengths[1:]], known[1:], strict=True):
+            place = place * many + np.where(each < 0, each + many, each)
         return g.constant(place), [d or 0 for d in lengths]
     wide = [v if v.dtype == ir.DataType.INT64 else g.op(Cast(to=INT64), v) for v in ids]
     made = wide[0]  # one that counts from the end does so in the merged axes too
     for axis, (length, value) in enumerate(zip(lengths[1:], wide[1:], strict=True), first + 1):
-        many = g.constant(np.asarray(length, np.int64)) if length is not None else g.op(Length(axis=axis), x)
-        before = g.op(Mul(), made, many)
-        made = g.op(Add(), before, counted_from_front(g, value, many))
+        whole = g.constant(np.asarray(length, np.int64)) if length is not None else g.op(Length(axis=axis), x)
+        before = g.op(Mul(), made, whole)
+        made = g.op(Add(), before, counted_from_front(g, value, whole))
     return made, [d or 0 for d in lengths]
 
 
