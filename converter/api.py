@@ -241,6 +241,8 @@ def _converted(source: Source, asked: Asked) -> Conversion:
         else:
             made.make_model = lambda: made.onnx
     report.turns = [str(turn) for turn in made.turns]
+    own = {name.rsplit(">", 1)[-1] for name in source.custom or ()}
+    report.roads = [{**each, "road": "custom="} if each["class"] in own else each for each in captured.roads]
     report.dynamic = dynamic_axes(g.graph.inputs)
     report.transposes = sum(node.op_type == "Transpose" for node in g.graph)
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)

@@ -20,6 +20,8 @@ def junit(report: Report) -> str:
         case = _case(suite, "weights", f"{report.weights['compared']} bit by bit")
         for line in report.weights["wrong"]:
             _say(case, "failure", "not equal", str(line))
+    if report.fault:
+        _say(_case(suite, "layers", report.fault["layer"]), "failure", "not equal", report.fault["text"])
     for line in report.unsupported:
         _say(_case(suite, "not supported", line.split(": ", 1)[0]), "error", "unsupported", line)
     data = report.to_dict()

@@ -41,6 +41,7 @@ def sections(report: Report) -> list[tuple[str, list[str]]]:
         ("Layers", layer_lines(report)),
         ("Weights", list(weights["wrong"]) or ([whole] if weights["compared"] else [])),
         ("Turned at the boundary", report.turns),
+        ("Layers without a row of their own", report.by_road()),
         ("Mixed precision", [report.policy] if report.policy else []),
         ("Trainable parameters", list(map(str, (report.trainable or {}).get("why", ())))),
         ("To look at", grouped(report.warnings)),

@@ -200,6 +200,7 @@ def prove(
         repairs=before.repairs,
         turns=before.turns,
         dynamic=before.dynamic,
+        roads=before.roads,
         transposes=_counted(made, shown, before.transposes) if made.to == "torch" else before.transposes,
         dropped=before.dropped,
         trainable=before.trainable,

@@ -129,6 +129,7 @@ def _sections(report: Report, verbose: bool) -> list[Section]:
         Section("weights", _weights(report)),
         Section("turned", report.turns),
         Section("dynamic", _dynamic(report, verbose)),
+        Section("no row", report.by_road()),
         Section("run time", _run_time(report)),
         Section("policy", [report.policy] if report.policy else [], whole=True),
         Section("check", [*_checks(report), *grouped(report.warnings, names=verbose)]),

@@ -85,6 +85,8 @@ class Report:
     how far; `policy` says what mixed precision became. `trainable` counts numbers, not tensors: {source, target, why};
     the target of ONNX has none. `layers` are the source's with their own and accumulated error where both have them,
     `fault` is the first that is off: layer, kind, target, off, cause, before, and all of it as text.
+    `roads` names each layer that no row of its own has written: layer, class, and the road that it took, 'opened' (its
+    call was traced) or 'custom=' (opened, and its class is the one that the user gave).
     `dynamic` holds the shape of each input of the result that takes several lengths: a name for an axis of any length.
     `sha256` is that of the source file. `outcome` is 'equal', 'not equal', 'not verified', 'unsupported', 'bad input',
     'usage', 'cannot write' or 'internal error'; `exit_code` the command line's; `error` the message, if there was one.
@@ -108,6 +110,7 @@ class Report:
     repairs: list[str] = field(default_factory=list)
     turns: list[str] = field(default_factory=list)
     dynamic: dict[str, list[int | str]] = field(default_factory=dict)
+    roads: list[dict[str, str]] = field(default_factory=list)
     transposes: int | None = None
     dropped: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -137,6 +140,7 @@ class Report:
         repairs: Sequence[Any] = (),
         turns: Sequence[str] = (),
         dynamic: Mapping[str, list[int | str]] | None = None,
+        roads: Sequence[dict[str, str]] = (),
         transposes: int | None = None,
         dropped: Sequence[Any] = (),
         trainable: dict[str, Any] | None = None,
@@ -155,6 +159,7 @@ class Report:
             repairs=list(repairs),
             turns=list(turns),
             dynamic=dict(dynamic or {}),
+            roads=list(roads),
             transposes=transposes,
             dropped=list(dropped),
             trainable=trainable,
@@ -261,6 +266,13 @@ class Report:
                 f"CHAOTIC IN FLOAT32 (the source's own float32 answers are {far:.1%} off its own float64 ones)"
             )
         return found
+
+    def by_road(self) -> list[str]:
+        """The layers that took another road than a row, by road and class: 'opened: Gated (one, two)'."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for each in self.roads:
+            found.setdefault((each["road"], each["class"]), []).append(each["layer"])
+        return [f"{road}: {cls} ({some(names)})" for (road, cls), names in found.items()]
 
     def figures(self) -> list[Figure]:
         """Every output of every rung, in the order of the road; a rung without outputs is one figure."""

@@ -16,7 +16,7 @@ class OpsRows:
     """What of Keras has a row, and what its row refuses."""
 
     def layer(self, name: str) -> bool:
-        return name in base.KERAS_LAYERS or name == "InputLayer"
+        return name in base.KERAS_LAYERS or name in base.KERAS_OPENED or name == "InputLayer"
 
     def operation(self, name: str) -> bool:
         return name in base.KERAS_OPERATIONS

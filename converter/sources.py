@@ -125,11 +125,11 @@ def check_arch(model: Any, arch: Any) -> None:
 
 def known_class(name: str) -> bool:
     """Whether a Keras class has a row in ops/."""
-    from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS
+    from converter.ops.base import KERAS_LAYERS, KERAS_OPENED, KERAS_OPERATIONS
 
     if name.startswith("keras.ops."):
         return name.removeprefix("keras.ops.") in KERAS_OPERATIONS
-    return name in KERAS_LAYERS or name == "InputLayer"
+    return name in KERAS_LAYERS or name in KERAS_OPENED or name == "InputLayer"
 
 
 def named(spec: str, option: str) -> Any:

@@ -89,7 +89,8 @@ def test_files(name: str, tmp_path: Path) -> None:
     MODELS[name]().save(tmp_path / "m.keras")
     with pytest.raises(Unsupported, match=r"--custom .*--trust"):
         converter.convert(tmp_path / "m.keras", "torch")
-    proven(converter.convert(tmp_path / "m.keras", "torch", custom=OWN))
+    made = proven(converter.convert(tmp_path / "m.keras", "torch", custom=OWN))
+    assert {each["road"] for each in made.report.roads} == {"custom="}
 
 
 def test_each_class_is_written_once_under_its_name() -> None:
@@ -102,6 +103,8 @@ def test_each_class_is_written_once_under_its_name() -> None:
     assert set(keys) < set(made.model.state_dict())
     assert all(parameter.requires_grad for parameter in made.model.parameters())
     assert len(list(made.model.parameters())) == 12
+    assert made.report.roads == [{"layer": name, "class": "Gated", "road": "opened"} for name in ("one", "two")]
+    assert made.report.by_road() == ["opened: Gated (one, two)"]
     assert ("one/scale", "one.scale") in [(each.source, each.target) for each in made.mapping]
 
 

@@ -315,8 +315,14 @@ def with_class_token(m: Fn, x: Tensor) -> Tensor:
     return y * torch.arange(y.shape[1], dtype=x.dtype)[None, :, None]
 
 
+def picked_by_place(m: Fn, x: Tensor) -> Tensor:
+    rows, steps = torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])[None]
+    return m.fc(x)[rows, steps] + x[rows, -1 - steps]
+
+
 LENGTHS = ({0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO},)
 DYNAMIC = [split_heads, merged_batch, ones_between, class_token, positions, filled_ones, first_rows, with_class_token]
+DYNAMIC += [picked_by_place]
 
 
 @pytest.mark.parametrize("function", DYNAMIC)
@@ -334,6 +340,18 @@ def test_such_graphs_run_in_onnxruntime(function: Any) -> None:
         x = torch.randn(shape)
         (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("function", DYNAMIC)
+def test_such_models_become_keras(function: Any) -> None:
+    model = Fn(function).eval()
+    names = ({0: "batch", 1: "L"},)
+    made = converter.convert(model, "keras", example_inputs=(torch.randn(3, 5, 4),), dynamic=names, verify=False)
+    for shape in ((3, 5, 4), (2, 7, 4)):
+        x = torch.randn(shape)
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(made.model(x)), model(x).detach().numpy(), rtol=1e-5, atol=1e-5
+        )
 
 
 class Pooled(nn.Module):
@@ -363,6 +381,28 @@ def test_axes_of_any_length_have_names(form: type) -> None:
     shapes = {i.name: [d.dim_param or d.dim_value for d in i.type.tensor_type.shape.dim] for i in made.onnx.graph.input}
     assert shapes == want
     assert "dynamic   image: batch, 3, H, W" in screen(made.report)
+
+
+class Table(nn.Module):
+    """Twelve positions at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.positions, self.fc = nn.Parameter(torch.randn(1, 12, 4)), nn.Linear(4, 4)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        return (self.fc(x) + self.positions[:, : x.shape[1]]) * mask[..., None]
+
+
+def test_a_length_that_the_model_limits() -> None:
+    names = {0: "batch", 1: "L"}
+    captured = from_torch.capture(Table().eval(), (torch.randn(1, 5, 4), torch.randn(1, 5)), dynamic=(names, names))
+    shapes = [[d if isinstance(d, int) else str(d) for d in x.shape] for x in captured.graph.graph.inputs]
+    assert shapes == [["batch", "L", 4], ["batch", "L"]]
+    assert ("L", "the model takes at most 12") in captured.notes
+    assert not any("batch" in note for note in captured.notes)
+    text = check(Table(), (2, 5, 4), (2, 5), dynamic=(names, names), other=((3, 7, 4), (3, 7)))
+    assert "narrow(1, 0, " in text
 
 
 def test_an_axis_that_cannot_have_any_length_is_told() -> None:

@@ -17,5 +17,7 @@ class Captured:
     outputs: Any
     inputs: list[Any] = field(default_factory=list)
     notes: list[Any] = field(default_factory=list)
+    roads: list[dict[str, str]] = field(default_factory=list)
+    """Of each layer that no row has written: layer, class and road."""
     pack: Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]] | None = None
     """The graph's inputs -> the arguments that the model itself is called with, by position and by name."""

@@ -55,7 +55,7 @@ def _walked(g: KerasGraph, graph: Any) -> Captured:
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
     g.output_names = keras_nodes.names(flat)
-    return Captured(g, structure, inputs, walk.notes + g.notes)
+    return Captured(g, structure, inputs, walk.notes + g.notes, g.roads)
 
 
 class _Walk:
@@ -184,7 +184,7 @@ def capture_layer(
     if keras_open.opens(layer):
         if kwargs.get("training") is True:
             raise Refusal(advice.TRAINING, advice.NO_TRAINING)
-        g.roads[g.place.path] = "opened"
+        g.opened(g.place.path, type(layer).__name__)
         with g.reading(layer):
             made, _ = keras_open.write(g, layer, args, kwargs)
         return made if len(made) != 1 else made[0]

@@ -50,7 +50,7 @@ def capture(
             raise Unsupported([Item(node.name, "output", "the model returns a weight, which no input reaches.")])
         g.graph.outputs.append(value)
     g.remove_unused()
-    return Captured(g, structure, torch_nodes.inputs(program), notes, torch_nodes.packer(program))
+    return Captured(g, structure, torch_nodes.inputs(program), notes, pack=torch_nodes.packer(program))
 
 
 def _inputs(g: GraphBuilder, nodes: Sequence[Any], names: torch_export.Names) -> list[ir.Value]:

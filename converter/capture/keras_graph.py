@@ -47,8 +47,8 @@ class KerasGraph(GraphBuilder):
         self.layer: Any = None
         self._owners: dict[int, Any] = {}
         self.notes: list[Any] = []
-        self.roads: dict[str, str] = {}
-        """Layer -> the road that it took, where that is not a row of its own."""
+        self.roads: list[dict[str, str]] = []
+        """Of each layer that no row has written: layer, class and road."""
         self._worker: Worker | None = None
 
     def __enter__(self) -> KerasGraph:
@@ -57,6 +57,11 @@ class KerasGraph(GraphBuilder):
     def __exit__(self, *error: object) -> None:
         if self._worker is not None:
             self._worker.__exit__(*error)
+
+    def opened(self, path: str, cls: str) -> None:
+        """Remember that a layer was opened."""
+        if not any(each["layer"] == path for each in self.roads):
+            self.roads.append({"layer": path, "class": cls, "road": "opened"})
 
     def worker(self) -> Worker:
         """The process that traces what has no row, where Keras's backend here is not torch."""
@@ -150,7 +155,7 @@ class KerasGraph(GraphBuilder):
             made, _ = keras_open.write(self, activation, (x,), {}, scoped=False)
         if len(made) != 1:
             raise Refusal(f"the activation gives {len(made)} tensors.")
-        self.roads[f"{self.place.path}/{getattr(activation, '__name__', 'activation')}"] = "opened"
+        self.opened(self.place.path, getattr(activation, "__name__", type(activation).__name__))
         return made[0]
 
     def first(self, layer: Any, x: ir.Value) -> ir.Value:

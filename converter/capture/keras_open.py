@@ -28,7 +28,7 @@ from converter.capture.keras_open_program import arithmetic_dtype, simplified
 from converter.capture.keras_open_worker import Worker
 from converter.capture.torch_graph import to_numpy
 from converter.graph.graph import Place
-from converter.ops.base import KERAS_LAYERS, Refusal
+from converter.ops.base import KERAS_LAYERS, KERAS_OPENED, Refusal
 
 TODO = "Write its call with keras.ops and layers, or map it by custom= (--custom)."
 MOST_RETRIES = 8
@@ -37,9 +37,10 @@ OWN = frozenset({"_functional", "_layers", "_modules", "_tracker", "layers"})
 
 
 def opens(layer: Any) -> bool:
-    """Whether a layer is of the user's own class, or holds the user's own function."""
+    """Whether a layer is of the user's own class, holds the user's own function, or has no row and can do without."""
     cls = type(layer)
-    return cls.__module__.split(".")[0] != "keras" or cls.__name__ == "Lambda"
+    own = cls.__module__.split(".")[0] != "keras" or cls.__name__ == "Lambda"
+    return own or (cls.__name__ in KERAS_OPENED and cls.__name__ not in KERAS_LAYERS)
 
 
 def stays_whole(root: Any, opened: frozenset[int] = frozenset()) -> Callable[[Any], bool]:
@@ -282,9 +283,9 @@ def _attribute(holder: Any, inner: Any) -> str:
     names = {name: value for name, value in held.items() if name not in OWN and not name.startswith(("__", "_self_"))}
     for name, value in names.items():
         if value is inner:
-            return name.lstrip("_")
+            return str(name).lstrip("_")
     for name, value in names.items():
-        entries = value.items() if isinstance(value, Mapping) else ()
+        entries: Any = value.items() if isinstance(value, Mapping) else ()
         entries = enumerate(value) if isinstance(value, (list, tuple)) else entries
         for key, entry in entries:
             if entry is inner:

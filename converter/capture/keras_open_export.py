@@ -25,6 +25,8 @@ SCOPE = "keras"
 LENGTHS = (3, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43)
 ROUND = tuple(16 * (i + 2) for i in range(12))
 """Lengths for code that divides them."""
+ALIKE = (3, *[7] * 11)
+"""Lengths that are one behind the batch, for code that takes several inputs of one length."""
 LOOPS = frozenset({"Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "LSTM", "RNN", "SimpleRNN"}) | {
     "TimeDistributed"
 }
@@ -85,7 +87,7 @@ def trace(
     `layer` may be a function. Raises CannotOpen with the reason and, where there is one, the line of the user's code.
     """
     failure: CannotOpen | None = None
-    for lengths in (LENGTHS, ROUND):
+    for lengths in (LENGTHS, ROUND, ALIKE):
         try:
             return _trace(layer, args, kwargs, specs, keep, lengths)
         except CannotOpen as error:
@@ -142,7 +144,7 @@ def examples(specs: Sequence[Spec], lengths: Sequence[int]) -> tuple[list[Any], 
         for length in shape:
             if isinstance(length, str) and length not in chosen:
                 number = len(chosen)
-                chosen[length] = lengths[number % len(lengths)] + 100 * (number // len(lengths))
+                chosen[length] = lengths[min(number, len(lengths) - 1)]
         sizes = tuple(length if isinstance(length, int) else chosen[length] for length in shape)
         kind = getattr(torch, dtype)
         made.append(torch.ones(sizes, dtype=kind) if kind == torch.bool else torch.zeros(sizes, dtype=kind))

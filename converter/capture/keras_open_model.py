@@ -31,8 +31,8 @@ def capture(g: Any, model: Any, examples: Sequence[Any] | None) -> Captured:
         raise Unsupported([Item(model.name, type(model).__name__, refusal.why, refusal.todo)]) from refusal
     g.graph.outputs.extend(made)
     g.remove_unused()
-    g.roads[model.name] = "opened"
-    return Captured(g, _positions(outputs), [], g.notes, packed((args, kwargs)))
+    g.opened(model.name, type(model).__name__)
+    return Captured(g, _positions(outputs), [], g.notes, g.roads, packed((args, kwargs)))
 
 
 def packed(arguments: Any) -> Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]]:

@@ -39,18 +39,31 @@ def export(
                 first = (str(error).strip().splitlines() or [type(error).__name__])[0]
                 notes.append(f"the batch size is fixed to that of the example inputs: {first}")
         specs = _by_parameter(bound.signature.parameters, bound.arguments, dynamic or {})
-        return _traced(model, bound, specs, lambda tensor, axes: axes)
+        try:
+            return _traced(model, bound, specs, lambda tensor, axes: axes)
+        except Exception as error:  # of a class that is torch's own
+            if "Constraints violated" not in str(error):
+                raise
+        # The model limits a length (a table of 512 positions), which a Dim alone does not allow.
+        program, names = _traced(model, bound, specs, lambda tensor, axes: axes, limited=True)
+        notes += _limits(program, names)
+        return program, names
 
 
 def _traced(
-    model: Any, bound: inspect.BoundArguments, specs: Any, axes: Callable[[Any, dict[int, Any]], dict[int, Any]]
+    model: Any,
+    bound: inspect.BoundArguments,
+    specs: Any,
+    axes: Callable[[Any, dict[int, Any]], dict[int, Any]],
+    limited: bool = False,
 ) -> tuple[Any, Names]:
-    """The program for these arguments, with the axes of each tensor that `axes` makes of what is said of them."""
+    """The program for these arguments, with the axes of each tensor that `axes` makes of what is said of them;
+    `limited`: axes with a name may have any length that the model allows."""
     import torch
 
     names: Names = []
     dims: dict[str, Any] = {}
-    shapes = _each(bound.arguments, specs, lambda tensor, said: _dims(axes(tensor, said), dims, names), None)
+    shapes = _each(bound.arguments, specs, lambda tensor, said: _dims(axes(tensor, said), dims, names, limited), None)
     wide = _each(bound.arguments, specs, lambda tensor, said: _widened(tensor, axes(tensor, said)), ...)
     full = inspect.BoundArguments(bound.signature, wide)
     program = torch.export.export(model, full.args, full.kwargs, dynamic_shapes=shapes, strict=False)
@@ -95,7 +108,21 @@ def _each(values: Any, specs: Any, do: Callable[[Any, dict[int, Any]], Any], oth
     return values if other is ... else other
 
 
-def _dims(axes: Mapping[int, Any], known: dict[str, Any], names: Names) -> dict[int, Any]:
+def _limits(program: Any, names: Names) -> list[Any]:
+    """For each name what the model allows of its length, where that ends."""
+    from converter.capture import torch_nodes
+
+    found: dict[str, str] = {}
+    ranges = {str(symbol): limits for symbol, limits in program.range_constraints.items()}
+    for node, named in zip(torch_nodes.inputs(program), names, strict=False):
+        for axis, name in named.items():
+            limits = ranges.get(str((torch_nodes.shape_of(node) or ())[axis]))
+            if limits is not None and str(limits.upper).isdigit():
+                found[name] = f"the model takes at most {limits.upper}"
+    return list(found.items())
+
+
+def _dims(axes: Mapping[int, Any], known: dict[str, Any], names: Names, limited: bool) -> dict[int, Any]:
     """What is said of a tensor's axes as torch's dimensions, one for each name; the names are kept."""
     import torch
 
@@ -107,8 +134,9 @@ def _dims(axes: Mapping[int, Any], known: dict[str, Any], names: Names) -> dict[
             what = known.setdefault(what, torch.export.Dim(what))
         made[axis] = torch.export.Dim.AUTO if what is ... else what
         name = getattr(what, "__name__", "")
-        if name.isidentifier():
+        if what is not ... and name.isidentifier():
             named[axis] = name
+            made[axis] = torch.export.Dim.DYNAMIC if limited else what
     names.append(named)
     return made
 

@@ -20,7 +20,7 @@ from converter.files import keras_dialects
 
 
 def build_model(
-    config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[Any], None], label: str, trust: bool
+    config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[Any], None], label: str, trust: bool = False
 ) -> Any:
     """The model, its weights not yet those of the file; `check` sees it before any weight exists."""
     outcome: dict[str, Any] = {}
@@ -42,7 +42,7 @@ def build_model(
 
 
 def _build(
-    config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[Any], None], label: str, trust: bool
+    config: dict[str, Any], custom: Mapping[str, Any], check: Callable[[Any], None], label: str, trust: bool = False
 ) -> Any:
     import keras
 

@@ -43,7 +43,7 @@ class Exchange:
     _size: int = 0
     _loose_size: int = 0
     _wanted: Key | None = None
-    _paused: bool = False
+    _at: Key | None = None
     _done: bool = False
     _stopped: bool = False
     _changed: threading.Condition = field(default_factory=threading.Condition)
@@ -53,10 +53,10 @@ class Exchange:
         with self._changed:
             self.held[key] = held
             self._grow(held.array.nbytes)
-            self._paused = True
+            self._at = key
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._stopped or key not in self.held or self._wants_more())
-            self._paused = False
+            self._at = None
             if self._stopped:
                 raise Stopped
 
@@ -85,7 +85,7 @@ class Exchange:
         with self._changed:
             held = self.held.pop(key, None)
             self._size -= held.array.nbytes if held is not None else 0
-            self._paused = False
+            self._at = None if self._at == key else self._at
             self._changed.notify_all()
 
     def drop(self, number: int) -> None:
@@ -99,7 +99,7 @@ class Exchange:
     def settled(self) -> None:
         """Wait until the source has come as far as it does without the target."""
         with self._changed:
-            self._changed.wait_for(lambda: self._paused or self._done)
+            self._changed.wait_for(lambda: self._done or (self._at is not None and not self._wants_more()))
 
     def finish(self) -> None:
         """The source has ended."""

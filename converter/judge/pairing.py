@@ -70,7 +70,13 @@ def _by_names(found: dict[str, str], source: Sequence[str], target: Sequence[str
 
 
 def _by_sizes(found: dict[str, str], source: Sequence[str], target: Sequence[str], sizes: tuple[Sizes, Sizes]) -> None:
-    """Layers with weights that are left, in their order, where the sizes of their weights agree."""
+    """Layers with weights that are left: those of sizes that one on either side has, then in their order."""
+    taken = set(found.values())
+    ours = Counter(sizes[0](p) for p in source if p not in found)
+    theirs = Counter(sizes[1](p) for p in target if p not in taken)
+    alone = {size for size in ours if size and ours[size] == theirs[size] == 1}
+    other = {sizes[1](p): p for p in target if p not in taken}
+    found.update({p: other[sizes[0](p)] for p in source if p not in found and sizes[0](p) in alone})
     taken = set(found.values())
     left = [p for p in source if p not in found and sizes[0](p)]
     right = [p for p in target if p not in taken and sizes[1](p)]
