@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests import core_aten_moves as moves
+
 aten = torch.ops.aten
 
 
@@ -370,7 +372,25 @@ RANDOM = "it draws numbers at random, so that two frameworks give different ones
 SIZE = "it gives a number of the tensor's layout and no tensor; lengths are read off the shapes"
 DATA = "the shape of what it gives depends on the numbers that it is given"
 MEMORY = "it speaks of places in memory, which neither Keras nor ONNX has"
+SCATTERED = "Keras has no operation that writes along an axis"
 COMPLEX = "it computes with complex numbers, which neither Keras's layers nor most of ONNX take"
+
+FAMILIES |= {
+    "parts": Family(moves.PARTS, moves.sequence),
+    "parts_turned": Family(moves.PARTS, moves.turned),
+    "parts_whole": Family(moves.PARTS, moves.numbers),
+    "taken": Family(moves.TAKEN, moves.places),
+    "written": Family(
+        moves.WRITTEN, moves.places, keras=dict.fromkeys(moves.WRITTEN.keys() - {"index_put"}, SCATTERED)
+    ),
+    "padded": Family(moves.PADDED, moves.image),
+    "products": Family(moves.PRODUCTS, moves.matrices),
+    "attention": Family(moves.ATTENTION, moves.heads),
+    "norms": Family(moves.NORMS, moves.scaled),
+    "pools": Family(moves.POOLS, moves.image),
+    "resized": Family(moves.RESIZED, moves.image),
+    "deep": Family(moves.DEEP, moves.volume),
+}
 
 REFUSED: dict[str, str] = {
     **dict.fromkeys(

@@ -1,4 +1,4 @@
-"""Elements overwritten where a mask is true: `x[mask] = 0`."""
+"""Elements overwritten where a mask is true, or by ids: `x[mask] = 0`, `x[i, j] = y`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import onnx_ir as ir
 from converter.ops.base import Op, Refusal, TorchCapture, torch_operation
 from converter.ops.cast import Where, in_dtype
 from converter.ops.elementwise import Add
+from converter.ops.gathering import ScatterND
 from converter.ops.shape import Reshape, Unsqueeze
 
 
@@ -22,7 +23,7 @@ class _Assigned(Op, abstract=True):
     ) -> ir.Value:
         found = [(axis, mask) for axis, mask in enumerate(given) if mask is not None]
         if len(found) != 1 or found[0][1].dtype != ir.DataType.BOOL:
-            raise Refusal("it overwrites elements by their ids.", "Use scatter, or torch.where with a mask.")
+            return ScatterND.aten(g, x, given, values, accumulate)
         axis, mask = found[0]
         size = [d for d in g.shape(values) if d != 1]
         if size:

@@ -62,7 +62,7 @@ class Einsum(Op):
     def aten(g: TorchCapture, equation: str, tensors: Sequence[ir.Value], path: Any) -> ir.Value:
         if any(not floating(t) for t in tensors):
             raise Refusal("it multiplies integers.", "Cast them to floats before.")
-        return g.op(Einsum(equation=written_out(equation, [len(g.shape(t)) for t in tensors])), *tensors)
+        return summed(g, written_out(equation, [len(g.shape(t)) for t in tensors]), *tensors)
 
     @torch_operation("bilinear.default")
     @staticmethod

@@ -144,7 +144,8 @@ def expanded(g: TorchCapture, x: ir.Value, sizes: tuple[Any, ...]) -> ir.Value:
     if len(sizes) > len(g.shape(x)):
         x = g.op(Unsqueeze(axes=tuple(range(len(sizes) - len(g.shape(x))))), x)
     before = g.sizes(x)
-    same = [str(a) == str(b) for a, b in zip(before, sizes, strict=True)]
+    # Only an axis of length 1 is ever repeated: any other one has the wanted length, under whichever symbol.
+    same = [str(a) == str(b) or not (isinstance(a, int) and a == 1) for a, b in zip(before, sizes, strict=True)]
     fixed = tuple(b if isinstance(b, int) and not kept else 1 for b, kept in zip(sizes, same, strict=True))
     if any(d != 1 for d in fixed):
         x = g.op(Expand(to=fixed), x)
