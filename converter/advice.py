@@ -56,14 +56,8 @@ KERAS: dict[str, str] = {
 }
 
 TORCH: dict[str, str] = {
-    "matmul.default": "Use nn.Linear for a tensor and a weight.",
-    "mm.default": "Use nn.Linear for a tensor and a weight.",
-    "addmm.default": "Use nn.Linear for a tensor and a weight.",
-    "einsum.default": "Use nn.Linear for a tensor and a weight.",
     "rrelu.default": "Use nn.LeakyReLU(slope), which is what it does at inference.",
-    "max_pool2d_with_indices.default": "Use nn.MaxPool2d without return_indices.",
 }
-
 
 RANDOM = frozenset(
     {"rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm", "bernoulli", "multinomial"}

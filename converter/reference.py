@@ -29,7 +29,7 @@ class FileReference:
 
         made = importable(arch) if arch is not None else None
         objects = custom_objects.objects(custom)
-        asked = {"custom": objects, "arch": made, "arch_args": arch_args, "trust": trust}
+        asked: dict[str, Any] = {"custom": objects, "arch": made, "arch_args": arch_args, "trust": trust}
         self.model = read_keras(path, allowed=known_class, **asked).model
         self.runner = keras_runner(self.model)
         self._run64: Any = None

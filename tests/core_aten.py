@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tests import core_aten_moves as moves
+
 aten = torch.ops.aten
 
 
@@ -170,6 +172,17 @@ def volume() -> tuple[Tensor, ...]:
     return x, (x * 3).to(torch.int32), x > 0, torch.tensor(2.5, dtype=torch.float64)
 
 
+def assigned(mask: Callable[[Tensor, Tensor], Any], value: float | Tensor) -> Callable[..., Any]:
+    """x with elements overwritten in place."""
+
+    def row(x: Tensor, i: Tensor, b: Tensor, s: Tensor) -> Tensor:
+        x = x * 1
+        x[mask(x, b)] = value
+        return x
+
+    return row
+
+
 def over(*names: str) -> dict[str, Callable[..., Any]]:
     """Reductions of floats: of everything, over one axis and several, from the end, with the axes kept."""
 
@@ -274,6 +287,9 @@ BOUNDED: dict[str, Callable[..., Any]] = {
     "clamp_tensor": lambda x, i, b, s: torch.clamp(x, min=x[0]),
     "clamp_min_tensor": lambda x, i, b, s: torch.clamp_min(i, i[0]),
     "clip": lambda x, i, b, s: torch.clip(x, -0.5, 0.5),
+    "assigned": assigned(lambda x, b: b, 0.5),
+    "assigned_first": assigned(lambda x, b: x[:, :, 0] > 0, 2),
+    "assigned_last": assigned(lambda x, b: (slice(None), slice(None), x[0, 0] > 0), 2.5),
 }
 
 FAMILIES: dict[str, Family] = {
@@ -356,7 +372,25 @@ RANDOM = "it draws numbers at random, so that two frameworks give different ones
 SIZE = "it gives a number of the tensor's layout and no tensor; lengths are read off the shapes"
 DATA = "the shape of what it gives depends on the numbers that it is given"
 MEMORY = "it speaks of places in memory, which neither Keras nor ONNX has"
+SCATTERED = "Keras has no operation that writes along an axis"
 COMPLEX = "it computes with complex numbers, which neither Keras's layers nor most of ONNX take"
+
+FAMILIES |= {
+    "parts": Family(moves.PARTS, moves.sequence),
+    "parts_turned": Family(moves.PARTS, moves.turned),
+    "parts_whole": Family(moves.PARTS, moves.numbers),
+    "taken": Family(moves.TAKEN, moves.places),
+    "written": Family(
+        moves.WRITTEN, moves.places, keras=dict.fromkeys(moves.WRITTEN.keys() - {"index_put"}, SCATTERED)
+    ),
+    "padded": Family(moves.PADDED, moves.image),
+    "products": Family(moves.PRODUCTS, moves.matrices),
+    "attention": Family(moves.ATTENTION, moves.heads),
+    "norms": Family(moves.NORMS, moves.scaled),
+    "pools": Family(moves.POOLS, moves.image),
+    "resized": Family(moves.RESIZED, moves.image),
+    "deep": Family(moves.DEEP, moves.volume),
+}
 
 REFUSED: dict[str, str] = {
     **dict.fromkeys(
@@ -394,6 +428,3 @@ REFUSED: dict[str, str] = {
     "atan2.out": "it writes into a tensor that it is given; an exported program has the form without `out`",
 }
 """Overloads of core ATen that have no row, with the reason."""
-
-WITHOUT_ROW: tuple[str, ...] = ("index_put.default",)
-"""Overloads of core ATen whose row is not written yet."""

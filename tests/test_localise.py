@@ -425,3 +425,46 @@ def test_a_custom_layer_written_by_hand_is_equal_to_its_source():
     assert {each["target"] for each in report.layers} == {
         *("one", "one.dense", "one.norm", "two", "two.dense", "two.norm", "head")
     }
+
+
+def recurrent(masked: bool) -> tuple[keras.Model, nn.Module]:
+    """An LSTM of Keras's and the same one of PyTorch's, which knows no mask."""
+    x = y = keras.Input((5, 3), name="x")
+    y = L.Masking(name="masking")(y) if masked else y
+    model = randomised(keras.Model(x, L.Dense(2, name="head")(L.LSTM(4, return_sequences=True, name="lstm")(y))))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lstm, self.head = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+        def forward(self, x):
+            return self.head(self.lstm(x)[0])
+
+    net = Net().eval()
+    kernel, inner, bias = (torch.from_numpy(np.array(w)) for w in model.get_layer("lstm").get_weights())
+    state = {"weight_ih_l0": kernel.T, "weight_hh_l0": inner.T, "bias_ih_l0": bias, "bias_hh_l0": 0 * bias}
+    net.lstm.load_state_dict(state)
+    kernel, bias = (torch.from_numpy(np.array(w)) for w in model.get_layer("head").get_weights())
+    net.head.load_state_dict({"weight": kernel.T, "bias": bias})
+    return model, net
+
+
+def test_the_order_of_gates_is_a_cause():
+    model, net = recurrent(masked=False)
+    assert_equivalent(model, net)
+    for parameter in net.lstm.parameters():
+        parameter.data = torch.cat([parameter.data.chunk(4)[i] for i in (1, 0, 2, 3)])
+    report = converter.verify(model, net)
+    assert report.fault["layer"] == "lstm"
+    assert report.fault["cause"] == "gate order: equal with (1, 0, 2, 3)"
+
+
+def test_a_mask_that_is_ignored_is_a_cause():
+    model, net = recurrent(masked=True)
+    x = np.random.default_rng(0).normal(size=(3, 5, 3)).astype("float32")
+    assert_equivalent(model, net, inputs=x)
+    x[1, 1:3] = 0
+    report = converter.verify(model, net, inputs=x)
+    assert report.fault["layer"] == "lstm"
+    assert report.fault["cause"] == "the mask is ignored: only rows that it shortens are off"

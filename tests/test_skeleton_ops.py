@@ -6,6 +6,7 @@ The operators here are made for these tests and are gone behind them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,15 +18,17 @@ import pytest
 
 from converter.graph.duplicate import duplicate
 from converter.graph.graph import GraphBuilder, dims, symbols
+from converter.graph.layout import settle
 from converter.graph.nested import captured, reads
 from converter.graph.onnx_model import proto
 from converter.ops import base
-from converter.ops.base import Builder, Function, Op, Type, operand
+from converter.ops.base import Builder, Dims, Function, Op, Perm, Type, moved, operand
+from converter.ops.conv import Conv
 from converter.ops.einsum import EinsumDense
 from converter.ops.elementwise import Add, Mul, Neg
 from converter.ops.reduce import ReduceMax
 from converter.ops.resize import Repeat
-from converter.ops.shape import Concat
+from converter.ops.shape import Concat, Transpose
 from converter.write.view import NodeView
 
 FLOAT = ir.DataType.FLOAT
@@ -47,6 +50,9 @@ def ops() -> Iterator[Any]:
 
         def count(self) -> int:
             return self.num_outputs or len(self.split or ())
+
+        def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm]:
+            return replace(self, axis=moved(self.axis, perm)), perm
 
     class TopK(Op):
         """The largest elements and their places."""
@@ -211,6 +217,36 @@ def test_a_graph_in_an_attribute_reads_what_is_around_it(ops: Any) -> None:
         wanted = -data * numbers + (2.0 + numbers if flag_ else 0.0)
         np.testing.assert_allclose(got, np.concatenate([wanted, data], 1), rtol=1e-5)
     both(g, data, np.asarray(True))
+
+
+def test_transpositions_move_through_several_outputs_and_around_inner_graphs(ops: Any) -> None:
+    """Channels last around a Split and a Conv, and a branch that reads the image as it came in."""
+    rng = np.random.default_rng(4)
+    g = GraphBuilder()
+    x = g.input("x", ("N", 5, 6, 4), FLOAT)
+    flag = g.input("flag", (), ir.DataType.BOOL)
+    branches = []
+    for name in ("then", "else"):
+        branch = g.nested(name)
+        y = branch.op(Neg(), x)
+        branch.graph.outputs.append(branch.op(Neg(), y) if name == "then" else y)
+        branches.append(branch.graph)
+    chosen = g.op(ops.If(then_branch=branches[0], else_branch=branches[1]), flag)
+    into, back = Transpose(perm=(0, 3, 1, 2)), Transpose(perm=(0, 2, 3, 1))
+    a, b = g.several(ops.Split(axis=1, num_outputs=2), g.op(into, x, role="spatial"))
+    a, b = (g.op(Neg(), g.op(back, v, role="spatial")) for v in (a, b))
+    weight = g.constant(rng.normal(size=(3, 2, 1, 1)).astype(np.float32))
+    conv = Conv(dilations=(1, 1), kernel_shape=(1, 1), strides=(1, 1))
+    y = g.op(back, g.op(conv, g.op(into, g.op(Add(), a, b), role="spatial"), weight), role="spatial")
+    g.graph.outputs.extend([y, chosen])
+    data = rng.normal(size=(2, 5, 6, 4)).astype(np.float32)
+    before = run(duplicate(g), data, np.asarray(True))
+    turns = settle(g, "native")
+    assert [(t.kind, t.index) for t in turns] == [("input", 0), ("output", 0)]
+    assert [n.op_type for n in g.graph].count("Transpose") == 1
+    after = run(g, data.transpose(0, 3, 1, 2), np.asarray(True))
+    np.testing.assert_allclose(after[0].transpose(0, 2, 3, 1), before[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(after[1], before[1])
 
 
 def test_a_number_has_no_axes(ops: Any) -> None:

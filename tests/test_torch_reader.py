@@ -315,8 +315,14 @@ def with_class_token(m: Fn, x: Tensor) -> Tensor:
     return y * torch.arange(y.shape[1], dtype=x.dtype)[None, :, None]
 
 
+def picked_by_place(m: Fn, x: Tensor) -> Tensor:
+    rows, steps = torch.arange(x.shape[0])[:, None], torch.arange(x.shape[1])[None]
+    return m.fc(x)[rows, steps] + x[rows, -1 - steps]
+
+
 LENGTHS = ({0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO},)
 DYNAMIC = [split_heads, merged_batch, ones_between, class_token, positions, filled_ones, first_rows, with_class_token]
+DYNAMIC += [picked_by_place]
 
 
 @pytest.mark.parametrize("function", DYNAMIC)
@@ -334,6 +340,18 @@ def test_such_graphs_run_in_onnxruntime(function: Any) -> None:
         x = torch.randn(shape)
         (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
         np.testing.assert_allclose(got, model(x).detach().numpy(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("function", DYNAMIC)
+def test_such_models_become_keras(function: Any) -> None:
+    model = Fn(function).eval()
+    names = ({0: "batch", 1: "L"},)
+    made = converter.convert(model, "keras", example_inputs=(torch.randn(3, 5, 4),), dynamic=names, verify=False)
+    for shape in ((3, 5, 4), (2, 7, 4)):
+        x = torch.randn(shape)
+        np.testing.assert_allclose(
+            keras.ops.convert_to_numpy(made.model(x)), model(x).detach().numpy(), rtol=1e-5, atol=1e-5
+        )
 
 
 class Pooled(nn.Module):

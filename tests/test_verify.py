@@ -98,6 +98,30 @@ def test_inputs_of_the_users_own():
         converter.verify(model, TwoInputs(model), inputs={**arrays, "ids": np.full((3, 4), 9)})
 
 
+def test_comparing_leaves_the_process_as_it_was():
+    model = two_inputs()
+    net = TwoInputs(model)
+    net.train()
+
+    def state():
+        switches = (torch.get_default_dtype(), torch.backends.cudnn.conv.fp32_precision, torch.is_grad_enabled())
+        return (
+            *switches,
+            keras.config.floatx(),
+            keras.config.dtype_policy().name,
+            torch.random.get_rng_state().tolist(),
+        )
+
+    before = state()
+    with torch.no_grad():
+        net.right.bias += 1
+    assert converter.verify(model, net, gradients=True).fault
+    assert state() == before
+    assert all(module.training for module in net.modules())
+    assert not net.features._forward_hooks
+    assert all("call" not in vars(layer) for layer in model.layers)
+
+
 def test_two_modules_need_inputs():
     one, two = nn.Linear(3, 2).eval(), nn.Linear(3, 2).eval()
     with pytest.raises(UsageError, match="Pass inputs"):

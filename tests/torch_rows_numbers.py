@@ -179,6 +179,7 @@ CORE_FORMS: dict[str, Row] = {
 }
 
 SAMPLED: dict[str, Row] = {
+    "index_put.default": row(lambda x: aten.index_put(x, [x > 0], torch.tensor(0.5))),
     "diagonal.default": (lambda m, x: x.diagonal(1, 1, 2), (2, 4, 6)),
     "cdist.default": (lambda m, x: torch.cdist(x, x[:, :3].cos()), (2, 4, 6)),
     "_cdist_forward.default": (lambda m, x: aten._cdist_forward(x, x[:, :3].cos(), 3.0, None), (2, 4, 6)),

@@ -283,9 +283,9 @@ def _attribute(holder: Any, inner: Any) -> str:
     names = {name: value for name, value in held.items() if name not in OWN and not name.startswith(("__", "_self_"))}
     for name, value in names.items():
         if value is inner:
-            return name.lstrip("_")
+            return str(name).lstrip("_")
     for name, value in names.items():
-        entries = value.items() if isinstance(value, Mapping) else ()
+        entries: Any = value.items() if isinstance(value, Mapping) else ()
         entries = enumerate(value) if isinstance(value, (list, tuple)) else entries
         for key, entry in entries:
             if entry is inner:

@@ -21,6 +21,7 @@ import onnx_ir as ir
 
 from converter.graph.flatten import comes_from_weight
 from converter.graph.graph import ROLE, GraphBuilder, array, dims, facts_of, place_of
+from converter.graph.nested import inner
 from converter.ops import base
 from converter.ops.base import Dims, Op, Perm
 from converter.ops.linear import Gemm, Linear
@@ -126,8 +127,8 @@ def _turn_input(g: GraphBuilder, turn: Turn) -> None:
     fresh = ir.Value(name=old.name, shape=ir.Shape(lengths), type=old.type)
     fresh.meta.update(old.meta)
     uses = list(old.uses())
-    order = {node: i for i, node in enumerate(g.graph)}
-    head = min((use.node for use in uses), key=order.__getitem__)
+    readers = {use.node for use in uses}
+    head = next(node for node in g.graph if readers & {node, *inner(node)})
     g.graph.inputs[turn.index] = fresh
     back = g.insert(Transpose(perm=base.inverse(turn.perm)), [fresh], g.place, "boundary", before=head)
     for use in uses:

@@ -21,11 +21,16 @@ def captured(attributes: Iterable[ir.Attr]) -> list[ir.Value]:
     found: dict[int, ir.Value] = {}
     for graph in subgraphs(attributes):
         nodes = list(graph.all_nodes())
-        inner = [each for node in nodes for each in subgraphs(node.attributes.values())]
-        inside = {id(v) for each in (graph, *inner) for v in own(each)}
+        deeper = [each for node in nodes for each in subgraphs(node.attributes.values())]
+        inside = {id(v) for each in (graph, *deeper) for v in own(each)}
         read = [v for node in nodes for v in node.inputs if v is not None and id(v) not in inside]
         found.update({id(v): v for v in read})
     return list(found.values())
+
+
+def inner(node: ir.Node) -> list[ir.Node]:
+    """The nodes of the graphs among a node's attributes, at every depth."""
+    return [each for graph in subgraphs(node.attributes.values()) for each in graph.all_nodes()]
 
 
 def own(graph: ir.Graph) -> list[ir.Value]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.graph.graph import ROLE, GraphBuilder, dims, place_of, symbols
+from converter.graph.graph import ROLE, GraphBuilder, dims, ir_shape, place_of, symbols
 from converter.ops import base
 from converter.ops.base import Dims, Op
 
@@ -26,7 +26,14 @@ class _Before:
 
     def several(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> tuple[ir.Value, ...]:
         place = place_of(self.node)
-        return tuple(self.g.node(op, inputs, place, role or self.role, facts, before=self.node).outputs)
+        node = self.g.node(op, inputs, place, role or self.role, facts, before=self.node)
+        if op.spatial and inputs[0] is not None and inputs[0].dtype is not None:
+            node.metadata_props[base.LAST] = "1"
+            shape = dims(inputs[0])
+            first = [shape[p] for p in base.channels_first(len(shape))]
+            (made,) = op.outputs(base.Type(tuple(first), inputs[0].dtype))
+            node.outputs[0].shape = ir_shape([made.shape[p] for p in base.channels_last(len(shape))])
+        return tuple(node.outputs)
 
     def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value:
         with self.g.at(place_of(self.node)):

@@ -183,8 +183,9 @@ class _Alone:
     ) -> Iterator[tuple[list[Array], dict[str, Any]]]:
         """The source's inputs as the target may want them: as it has them, turned, padded as the source pads; with the
         target's own padding off where they are padded."""
-        inputs = [np.asarray(x) for x in self.found.inputs]
-        ways = [way.to_target(x) for x, way in zip(inputs, self.found.ways, strict=True)]
+        pairs = [(x, way) for x, way in zip(self.found.inputs, self.found.ways, strict=True) if x.dtype.kind != "b"]
+        inputs = [x for x, _ in pairs]  # a mask is no argument that both have in the same place
+        ways = [way.to_target(x) for x, way in pairs]
         turned = [
             [x if x.ndim < 3 else np.ascontiguousarray(x.transpose(turns(x.ndim)[number])) for x in inputs]
             for number in range(2)

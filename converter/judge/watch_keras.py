@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from .compare import Array
+from .keep64_torch import kept64
 from .run_keras import exact_keras, float64_keras, keras_callable
 from .taps import Outputs
 from .watch import LINEAR, Calls, Emit, Key, Seen, Side, leaves, told
@@ -51,7 +52,8 @@ def keras_side(model: Any, *, double: bool = True) -> Side:
 
     @contextlib.contextmanager
     def around() -> Iterator[None]:
-        with exact_keras(), float64_keras() if double else contextlib.nullcontext():
+        kept = kept64() if double and keras.backend.backend() == "torch" else contextlib.nullcontext()
+        with exact_keras(), float64_keras() if double else contextlib.nullcontext(), kept:
             yield
 
     return Side("keras", dict(parts(model)), watched, _array, _weights, alone, around)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .compare import Array
+from .keep64_torch import kept64
 from .run_torch import Pack, exact_torch, torch_callable
 from .taps import Outputs
 from .watch import Calls, Emit, Key, Seen, Side, leaves, told
@@ -31,7 +32,12 @@ def torch_side(model: Any, *, pack: Pack | None = None, double: bool = True) -> 
 
         return call
 
-    return Side("torch", {p: m for p, m in model.named_modules() if p}, watched, _array, _weights, _alone, exact_torch)
+    @contextlib.contextmanager
+    def around() -> Iterator[None]:
+        with exact_torch(), kept64() if double else contextlib.nullcontext():
+            yield
+
+    return Side("torch", {p: m for p, m in model.named_modules() if p}, watched, _array, _weights, _alone, around)
 
 
 def _alone(part: Any, inputs: Sequence[Array], weights: Mapping[str, Array], settings: Mapping[str, Any]) -> Array:

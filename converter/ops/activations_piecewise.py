@@ -34,7 +34,8 @@ class HardSigmoid(Activation):
     def keras(self, n: View) -> Record:
         names = {(SIXTH, 0.5): "hard_sigmoid", (0.5, 0.5): "sparse_sigmoid"}
         if (self.alpha, self.beta) not in names:
-            raise LookupError(f"Keras 3 has no name for a hard sigmoid of slope {self.alpha}")
+            line = Infix("+", Infix("*", self.alpha, n.x()), self.beta)
+            return Call("ops.clip", (line, 0.0, 1.0))
         return Layer("Activation", {"activation": names[self.alpha, self.beta]}, inputs=(n.x(),))
 
     @keras_activation("hard_sigmoid")
@@ -88,9 +89,12 @@ class Shrink(Activation):
         return Call(f"F.{name}shrink", (n.x(),), self.settings())
 
     def keras(self, n: View) -> Record:
-        if self.lambd != 0.5 or self.bias not in (0.0, 0.5):
-            raise LookupError("Keras's named shrinks have the threshold 0.5")
-        return Layer("Activation", {"activation": "soft_shrink" if self.bias else "hard_shrink"}, inputs=(n.x(),))
+        if self.bias not in (0.0, self.lambd):
+            raise LookupError(f"Keras has no shrink with bias {self.bias} and lambd {self.lambd}")
+        name = "soft_shrink" if self.bias else "hard_shrink"
+        if self.lambd != 0.5:
+            return Call(f"ops.{name}", (n.x(),), {"threshold": self.lambd})
+        return Layer("Activation", {"activation": name}, inputs=(n.x(),))
 
     @keras_activation("hard_shrink")
     @staticmethod

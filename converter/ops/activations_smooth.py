@@ -82,7 +82,7 @@ class Gelu(Activation):
 
     def keras(self, n: View) -> Record:
         if self.approximate != "none":
-            raise LookupError("Keras's named gelu is the exact one")
+            return Call("ops.gelu", (n.x(),), {"approximate": True})
         return super().keras(n)
 
     @keras_activation("gelu")
@@ -212,7 +212,7 @@ class SquarePlus(Function):
 
     def keras(self, n: View) -> Record:
         if self.b != 4.0:
-            raise LookupError("Keras's named squareplus has b 4")
+            return Call("ops.squareplus", (n.x(),), {"b": self.b})
         return Layer("Activation", {"activation": "squareplus"}, inputs=(n.x(),))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-import numpy as np
 import onnx_ir as ir
 
 from converter.ops.activations import Clip, Relu
@@ -83,7 +82,7 @@ class NanToNum(Function):
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         x = inputs[0]
-        most = float(np.finfo((x.dtype or ir.DataType.FLOAT).numpy()).max)
+        most = float((x.dtype or ir.DataType.FLOAT).max)
         high = g.constant(most if self.posinf is None else self.posinf, like=x)
         low = g.constant(-most if self.neginf is None else self.neginf, like=x)
         made = g.op(Where(), g.op(IsNaN(), x), g.constant(self.nan, like=x), x)

@@ -11,13 +11,14 @@ from converter.ops.base import (
     Capture,
     Function,
     Op,
+    Refusal,
     TorchCapture,
     Type,
     View,
     keras_operation,
     torch_operation,
 )
-from converter.ops.cast import Cast, all_in, cast, promoted, promotion
+from converter.ops.cast import Cast, Where, all_in, cast, promoted, promotion
 from converter.ops.operands import floating, operands
 from converter.ops.records import Call, Infix, Record
 
@@ -158,6 +159,19 @@ class NotEqual(_Compare, Function):
     @staticmethod
     def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
         return g.op(NotEqual(), *operands(g, x1, x2))
+
+
+class _Choice(Op, abstract=True):
+    """No op of its own: the choice between two values, in the dtype that Keras brings them to."""
+
+    @keras_operation("Where")
+    @staticmethod
+    def operation(g: Capture, operation: Any, condition: ir.Value, x1: Any = None, x2: Any = None) -> ir.Value:
+        if not isinstance(x1, ir.Value) and not isinstance(x2, ir.Value):
+            raise Refusal("it chooses between two constants, or asks for places.", "Choose between tensors.")
+        if condition.dtype != ir.DataType.BOOL:
+            condition = g.op(Cast(to=int(ir.DataType.BOOL)), condition)
+        return g.op(Where(), condition, *operands(g, x1, x2))
 
 
 def ordered(g: TorchCapture, *xs: Any) -> list[ir.Value]:

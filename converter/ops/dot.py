@@ -20,6 +20,7 @@ from converter.ops.base import (
     Type,
     View,
     keras_layer,
+    keras_operation,
     there,
     torch_operation,
 )
@@ -27,10 +28,12 @@ from converter.ops.cast import Cast
 from converter.ops.elementwise import Add, Div, Max, Mul, Sqrt
 from converter.ops.linear import MatMul
 from converter.ops.operands import alike, floating
-from converter.ops.records import Call, Infix, Method, Record
+from converter.ops.records import Call, Infix, Layer, Method, Record
 from converter.ops.reduce import ReduceSum
 from converter.ops.shape import Transpose
 
+LEAST = 1e-12
+"""keras.layers.UnitNormalization divides by no length below this."""
 EPSILON = 1e-7
 """The least length that keras.utils.normalize divides by."""
 
@@ -46,12 +49,20 @@ class Einsum(Op):
     def keras(self, n: View) -> Record:
         return Call("ops.einsum", (self.equation, *n.all()))
 
+    @keras_operation("Einsum")
+    @staticmethod
+    def operation(g: Capture, operation: Any, *xs: Any) -> ir.Value:
+        if not all(isinstance(x, ir.Value) and floating(x) for x in xs):
+            raise Refusal("it multiplies something else than tensors of floats.", "Cast them to floats before.")
+        equation = written_out(operation.subscripts, [len(g.shape(x)) for x in xs])
+        return g.op(Einsum(equation=equation), *alike(g, xs))
+
     @torch_operation("einsum.default")
     @staticmethod
     def aten(g: TorchCapture, equation: str, tensors: Sequence[ir.Value], path: Any) -> ir.Value:
         if any(not floating(t) for t in tensors):
             raise Refusal("it multiplies integers.", "Cast them to floats before.")
-        return g.op(Einsum(equation=written_out(equation, [len(g.shape(t)) for t in tensors])), *tensors)
+        return summed(g, written_out(equation, [len(g.shape(t)) for t in tensors]), *tensors)
 
     @torch_operation("bilinear.default")
     @staticmethod
@@ -77,6 +88,15 @@ class Normalize(Function):
 
     def torch(self, n: View) -> Record:
         return Call("F.normalize", (n.x(),), {"dim": self.axis, "eps": self.epsilon})
+
+    def keras(self, n: View) -> Record:
+        if self.epsilon == LEAST:
+            return Layer("UnitNormalization", {"axis": self.axis}, inputs=(n.x(),))
+        power = Call("ops.sum", (Call("ops.square", (n.x(),)),), {"axis": self.axis, "keepdims": True})
+        root: Record = Call("ops.sqrt", (power,))
+        if n.value(0).dtype == ir.DataType.DOUBLE:  # Keras's maximum is one in float32, on torch and JAX
+            return Infix("/", n.x(), Call("ops.where", (Infix("<", root, self.epsilon), self.epsilon, root)))
+        return Infix("/", n.x(), Call("ops.maximum", (root, self.epsilon)))
 
 
 class Dot(Function):
@@ -119,6 +139,9 @@ class Dot(Function):
             left = a if self.left == 2 else Method(a, "transpose", (1, 2))
             return Infix("@", left, b if self.right == 1 else Method(b, "transpose", (1, 2)))
         return Call("torch.einsum", (self.equation(ranks), a, b))
+
+    def keras(self, n: View) -> Record:
+        return Layer("Dot", {"axes": (self.left, self.right)}, inputs=(n.x(0), n.x(1)))
 
     @keras_layer("Dot")
     @staticmethod

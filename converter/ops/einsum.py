@@ -11,7 +11,7 @@ from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Type,
 from converter.ops.dot import Einsum, summed
 from converter.ops.elementwise import Add
 from converter.ops.linear import Gemm, Linear
-from converter.ops.records import Call, Record
+from converter.ops.records import Call, Layer, Record
 
 
 class EinsumDense(Function):
@@ -36,6 +36,10 @@ class EinsumDense(Function):
 
     def torch(self, n: View) -> Record:
         return Call("torch.einsum", (self.equation, n.x(0), n.x(1)))
+
+    def keras(self, n: View) -> Record:
+        settings = {"equation": self.equation, "output_shape": n.out_shape()[1:]}
+        return Layer("EinsumDense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(0),))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         return summed(g, self.equation, *inputs)

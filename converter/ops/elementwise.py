@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, ClassVar
 
 import numpy as np
@@ -81,8 +80,10 @@ class _Extreme(Op, abstract=True):
     def keras(self, n: View) -> Record:
         if len(n.all()) != 2:
             function = f"ops.{self.keras_class.lower()}"
-            first, *rest = (n.x(i) for i in range(len(n.all())))
-            return functools.reduce(lambda a, b: Call(function, (a, b)), rest, first)
+            made: Record = n.x(0)
+            for i in range(1, len(n.all())):
+                made = Call(function, (made, n.x(i)))
+            return made
         if merges(n):
             return Layer(self.keras_class, inputs=(n.x(0), n.x(1)))
         if n.value(0).dtype == ir.DataType.DOUBLE:  # Keras's own make float32 of it, on torch and JAX

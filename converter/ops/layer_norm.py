@@ -22,14 +22,11 @@ from converter.ops.base import (
     moved,
     torch_operation,
 )
-from converter.ops.dot import Normalize
+from converter.ops.dot import LEAST, Normalize
 from converter.ops.elementwise import Add, Div, Min, Mul, Sqrt, Sub
 from converter.ops.records import Call, Infix, Layer, Method, Module, Record
 from converter.ops.reduce import ReduceMean, ReduceSum
 from converter.ops.shape import Reshape
-
-LEAST = 1e-12
-"""keras.layers.UnitNormalization divides by no length below this."""
 
 
 class LayerNormalization(Op):
@@ -225,6 +222,10 @@ class VarianceScaling(Function):
         inverse = Call("torch.rsqrt", (Infix("+", var, self.epsilon),))
         return Infix("*", Infix("*", n.x(), inverse), n.x(1))
 
+    def keras(self, n: View) -> Record:
+        var = Call("ops.var", (n.x(),), {"axis": self.axes, "keepdims": True})
+        return Infix("*", Infix("*", n.x(), Call("ops.rsqrt", (Infix("+", var, self.epsilon),))), n.x(1))
+
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         x, scale = inputs
         centred = g.op(Sub(), x, g.op(ReduceMean(axes=self.axes), x))
@@ -247,7 +248,8 @@ class UnitNorm(Function):
 
     def keras(self, n: View) -> Record:
         if self.epsilon != LEAST:
-            raise LookupError(f"Keras's UnitNormalization has the epsilon {LEAST}")
+            power = Call("ops.sum", (Call("ops.square", (n.x(),)),), {"axis": self.axes, "keepdims": True})
+            return Infix("*", n.x(), Call("ops.clip", (Call("ops.rsqrt", (power,)), 0.0, 1.0 / self.epsilon)))
         return Layer("UnitNormalization", {"axis": self.axes}, inputs=(n.x(),))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:

@@ -50,6 +50,24 @@ class Positions(Function):
         return Infix("-", Call("ops.cumsum", (ones,)), 1)
 
 
+class Length(Function):
+    """How long the input is along one axis, a number."""
+
+    axis: int
+
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        return (Type((), ir.DataType.INT64),)
+
+    def body(self, g: Builder, *inputs: Any) -> ir.Value:
+        return size(g, inputs[0], self.axis)
+
+    def torch(self, n: View) -> Record:
+        return Size(n.x(), self.axis)
+
+    def keras(self, n: View) -> Record:
+        return Call("ops.sum", (Call("ops.ones_like", (_line(n, 0, self.axis),), {"dtype": "int64"}),))
+
+
 class ExpandLike(Function):
     """An axis of length 1 repeated as often as the second input is long along its axis `at`."""
 
@@ -126,7 +144,8 @@ def expanded(g: TorchCapture, x: ir.Value, sizes: tuple[Any, ...]) -> ir.Value:
     if len(sizes) > len(g.shape(x)):
         x = g.op(Unsqueeze(axes=tuple(range(len(sizes) - len(g.shape(x))))), x)
     before = g.sizes(x)
-    same = [str(a) == str(b) for a, b in zip(before, sizes, strict=True)]
+    # Only an axis of length 1 is ever repeated: any other one has the wanted length, under whichever symbol.
+    same = [str(a) == str(b) or not (isinstance(a, int) and a == 1) for a, b in zip(before, sizes, strict=True)]
     fixed = tuple(b if isinstance(b, int) and not kept else 1 for b, kept in zip(sizes, same, strict=True))
     if any(d != 1 for d in fixed):
         x = g.op(Expand(to=fixed), x)

@@ -17,10 +17,12 @@ from converter.ops.base import (
     Type,
     View,
     keras_layer,
+    keras_operation,
     there,
     torch_operation,
 )
 from converter.ops.elementwise import Add, Mul
+from converter.ops.operands import alike, floating
 from converter.ops.records import Call, Infix, Layer, Method, Module, Record, Ref
 from converter.ops.shape import Transpose, Unsqueeze
 
@@ -141,6 +143,13 @@ class MatMul(Op):
             settings = {"units": n.shape(1)[1], "use_bias": False}
             return Layer("Dense", settings, {"kernel": (n.value(1), None)}, inputs=(n.x(),), activates=True)
         return Infix("@", n.x(0), n.x(1))
+
+    @keras_operation("Matmul")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x1: Any, x2: Any) -> ir.Value:
+        if not all(isinstance(x, ir.Value) and floating(x) for x in (x1, x2)):
+            raise Refusal("it multiplies something else than two tensors of floats.", "Cast them to floats before.")
+        return g.op(MatMul(), *alike(g, (x1, x2)))
 
     @torch_operation("matmul.default", "mm.default", "bmm.default", "mv.default", "dot.default")
     @staticmethod

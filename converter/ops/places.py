@@ -25,7 +25,7 @@ from converter.ops.base import (
 )
 from converter.ops.cast import Cast, cast
 from converter.ops.records import Call, Index, Method, Record
-from converter.ops.reduce import Reduce, ReduceMax, ReduceMin, axes_of
+from converter.ops.reduce import ReduceMax, ReduceMin, ordered_over
 from converter.ops.shape import Reshape, Unsqueeze
 from converter.ops.sizes import Shape
 
@@ -81,7 +81,7 @@ class ArgMax(_Place):
     @torch_operation("max.dim")
     @staticmethod
     def both(g: TorchCapture, x: ir.Value, dim: int, keepdim: bool) -> tuple[ir.Value, ir.Value]:
-        return _largest(g, ReduceMax, x, dim, keepdim), _place(g, ArgMax, x, dim, keepdim)
+        return ordered_over(g, ReduceMax, x, dim, keepdim), _place(g, ArgMax, x, dim, keepdim)
 
 
 class ArgMin(_Place):
@@ -102,7 +102,7 @@ class ArgMin(_Place):
     @torch_operation("min.dim")
     @staticmethod
     def both(g: TorchCapture, x: ir.Value, dim: int, keepdim: bool) -> tuple[ir.Value, ir.Value]:
-        return _largest(g, ReduceMin, x, dim, keepdim), _place(g, ArgMin, x, dim, keepdim)
+        return ordered_over(g, ReduceMin, x, dim, keepdim), _place(g, ArgMin, x, dim, keepdim)
 
 
 def _placed(g: Capture, kind: type[_Place], operation: Any, x: ir.Value) -> ir.Value:
@@ -122,14 +122,6 @@ def _place(g: TorchCapture, kind: type[_Place], x: ir.Value, dim: int | None, ke
         return g.op(kind(axis=dim % rank, keepdims=int(keepdim)), x)
     found = g.op(kind(axis=0, keepdims=0), g.op(Reshape(target=(-1,)), x))
     return g.op(Unsqueeze(axes=tuple(range(rank))), found) if keepdim and rank else found
-
-
-def _largest(g: TorchCapture, kind: type[Reduce], x: ir.Value, dim: int, keepdim: bool) -> ir.Value:
-    axes = axes_of(g, x, dim)
-    if not axes:
-        return x
-    kept = cast(g, x, ir.DataType.INT32) if x.dtype == ir.DataType.BOOL else x
-    return cast(g, g.op(kind(axes=axes, keepdims=int(keepdim)), kept), x.dtype)
 
 
 class TopK(Op):
@@ -172,8 +164,9 @@ class TopK(Op):
     def aten(g: TorchCapture, x: ir.Value, k: Any, dim: int, largest: bool, sorted: bool) -> Any:
         if not isinstance(k, int):
             raise Refusal("it takes a number of elements that is known at run time only.", "Export it with a fixed k.")
-        axis = dim % len(g.shape(x))
-        return g.op(TopK(axis=axis, largest=int(largest), sorted=int(sorted), k=(k,)), x)
+        op = TopK(axis=dim % len(g.shape(x)), largest=int(largest), sorted=int(sorted), k=(k,))
+        values, places = g.several(op, _sortable(g, x))
+        return cast(g, values, x.dtype), places
 
     @keras_operation("TopK")
     @staticmethod
@@ -259,8 +252,11 @@ def _sorted(g: TorchCapture, x: ir.Value, dim: int, descending: bool) -> tuple[i
     rank = len(g.shape(x))
     if not rank:
         return x, g.constant(np.zeros((), np.int64))
-    if x.dtype == ir.DataType.BOOL:
-        values, places = g.several(Sort(axis=dim % rank, descending=int(descending)), cast(g, x, ir.DataType.INT32))
-        return cast(g, values, ir.DataType.BOOL), places
-    values, places = g.several(Sort(axis=dim % rank, descending=int(descending)), x)
-    return values, places
+    values, places = g.several(Sort(axis=dim % rank, descending=int(descending)), _sortable(g, x))
+    return cast(g, values, x.dtype), places
+
+
+def _sortable(g: TorchCapture, x: ir.Value) -> ir.Value:
+    """The value in a dtype that ONNX sorts, and in the same order."""
+    wider = {ir.DataType.BOOL: ir.DataType.INT32, ir.DataType.BFLOAT16: ir.DataType.FLOAT}
+    return cast(g, x, wider.get(x.dtype, x.dtype)) if x.dtype is not None else x

@@ -154,12 +154,12 @@ class ReduceMax(Reduce):
     @torch_operation("amax.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...], keepdim: bool) -> ir.Value:
-        return _ordered(g, ReduceMax, x, dim, keepdim)
+        return ordered_over(g, ReduceMax, x, dim, keepdim)
 
     @torch_operation("max.default")
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value) -> ir.Value:
-        return _ordered(g, ReduceMax, x, None, False)
+        return ordered_over(g, ReduceMax, x, None, False)
 
 
 class ReduceMin(Reduce):
@@ -175,12 +175,12 @@ class ReduceMin(Reduce):
     @torch_operation("amin.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: tuple[int, ...], keepdim: bool) -> ir.Value:
-        return _ordered(g, ReduceMin, x, dim, keepdim)
+        return ordered_over(g, ReduceMin, x, dim, keepdim)
 
     @torch_operation("min.default")
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value) -> ir.Value:
-        return _ordered(g, ReduceMin, x, None, False)
+        return ordered_over(g, ReduceMin, x, None, False)
 
 
 class ReduceProd(Reduce):
@@ -279,12 +279,12 @@ class AnyTrue(_Truths):
     @torch_operation("any.default")
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value) -> ir.Value:
-        return _over(g, AnyTrue, cast(g, x, ir.DataType.BOOL), None, False)
+        return _truth(g, AnyTrue, x, None, False)
 
     @torch_operation("any.dim", "any.dims")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
-        return _over(g, AnyTrue, cast(g, x, ir.DataType.BOOL), dim, keepdim, none=())
+        return _truth(g, AnyTrue, x, dim, keepdim, none=())
 
 
 class AllTrue(_Truths):
@@ -301,12 +301,17 @@ class AllTrue(_Truths):
     @torch_operation("all.default")
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value) -> ir.Value:
-        return _over(g, AllTrue, cast(g, x, ir.DataType.BOOL), None, False)
+        return _truth(g, AllTrue, x, None, False)
 
     @torch_operation("all.dim", "all.dims")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
-        return _over(g, AllTrue, cast(g, x, ir.DataType.BOOL), dim, keepdim, none=())
+        return _truth(g, AllTrue, x, dim, keepdim, none=())
+
+
+def _truth(g: TorchCapture, kind: Any, x: ir.Value, dim: Any, keepdim: bool, none: Any = None) -> ir.Value:
+    """Of aten, which takes any number for whether it is not 0, and answers in uint8 to uint8."""
+    return cast(g, _over(g, kind, cast(g, x, ir.DataType.BOOL), dim, keepdim, none), g.made_dtype())
 
 
 def _truths(g: Capture, kind: type[_Truths], operation: Any, x: ir.Value) -> ir.Value:
@@ -338,11 +343,11 @@ def _over(g: TorchCapture, kind: Any, x: ir.Value, dim: Any, keepdim: bool, none
     return g.op(kind(axes=axes, keepdims=int(keepdim)), x) if axes else x
 
 
-def _ordered(g: TorchCapture, kind: Any, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
-    """The largest or smallest; ONNX has it of truth values too, and few run it: they are 0 and 1."""
-    if x.dtype != ir.DataType.BOOL:
-        return _over(g, kind, x, dim, keepdim)
-    return cast(g, _over(g, kind, cast(g, x, ir.DataType.INT32), dim, keepdim), x.dtype)
+def ordered_over(g: TorchCapture, kind: Any, x: ir.Value, dim: Any, keepdim: bool) -> ir.Value:
+    """The largest or smallest; ONNX has none of int16, and of truth values one that few run: int32 has their order."""
+    narrow = x.dtype in (ir.DataType.BOOL, ir.DataType.INT16)
+    found = _over(g, kind, cast(g, x, ir.DataType.INT32) if narrow else x, dim, keepdim)
+    return cast(g, found, x.dtype)
 
 
 def summable(g: TorchCapture, x: ir.Value, dtype: Any) -> ir.Value:

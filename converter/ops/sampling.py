@@ -37,7 +37,7 @@ class GridSample(Op):
         if len(g.shape(x)) != 4:
             raise Refusal(f"it samples an input of {len(g.shape(x))} axes.", "Sample images.")
         given = {"mode": tuple(MODES)[mode], "padding_mode": BORDERS[padding]}
-        return g.op(GridSample(align_corners=int(align_corners), **given), x, grid)  # type: ignore[arg-type]
+        return g.op(GridSample(align_corners=int(align_corners), **given), x, grid)
 
 
 class Col2Im(Op):

@@ -12,7 +12,7 @@ from converter.ops.base import Builder, Capture, Function, Op, View, keras_layer
 from converter.ops.cast import Cast
 from converter.ops.dropout import OWN, SharedDropout
 from converter.ops.elementwise import Add, Div, Max, Mul, Sqrt, Sub
-from converter.ops.records import Infix, Method, Record
+from converter.ops.records import Call, Infix, Method, Record
 
 
 class Rescaling(Function):
@@ -58,12 +58,26 @@ class Normalization(Function):
 
     def torch(self, n: View) -> Record:
         deviation: Any = Method(Method(n.x(2), "sqrt"), "clamp", (), {"min": self.epsilon})
-        known = n.array(2)
-        if known is not None and known.size == 1 and not n.real(2):
-            deviation = max(math.sqrt(known.item()), self.epsilon)
+        if (number := self.number(n)) is not None:
+            deviation = number
         if self.invert:
             return Infix("+", n.x(1), Infix("*", n.x(0), deviation))
         return Infix("/", Infix("-", n.x(0), n.x(1)), deviation)
+
+    def keras(self, n: View) -> Record:
+        root: Record = Call("ops.sqrt", (n.x(2),))
+        deviation: Any = Call("ops.where", (Infix("<", root, self.epsilon), self.epsilon, root))
+        if (number := self.number(n)) is not None:
+            deviation = number
+        if self.invert:
+            return Infix("+", n.x(1), Infix("*", n.x(0), deviation))
+        return Infix("/", Infix("-", n.x(0), n.x(1)), deviation)
+
+    def number(self, n: View) -> float | None:
+        """What it divides by, where that is one number that is no weight."""
+        known = n.array(2)
+        single = known is not None and known.size == 1 and not n.real(2)
+        return max(math.sqrt(known.item()), self.epsilon) if known is not None and single else None
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         x, mean, variance = inputs

@@ -88,7 +88,7 @@ def attribute(domain: str, op: str, name: str, content: Any) -> ir.Attr:
     schema = of(op) if domain == "" else None
     kind = None
     if schema is not None and name in schema.attributes:
-        kind = ir.AttributeType[schema.attributes[name].type.name]
+        kind = ir.AttributeType[schema.attributes[name].type.name]  # type: ignore[attr-defined]
     elif isinstance(content, (list, tuple)) and not content:
         kind = ir.AttributeType.INTS
     elif isinstance(content, bool):

@@ -57,6 +57,13 @@ class Transpose(Op):
     def layer(g: Capture, layer: Any, x: ir.Value) -> ir.Value:
         return g.op(Transpose(perm=(0, *layer.dims)), x)
 
+    @keras_operation("Transpose")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        rank = len(g.shape(x))
+        perm = tuple(int(a) % rank for a in operation.axes or range(rank - 1, -1, -1))
+        return g.transposed(x, perm) if x.const_value is not None else g.op(Transpose(perm=perm), x)
+
     @torch_operation("permute.default", "transpose.int", "t.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, *given: Any) -> ir.Value:
@@ -139,6 +146,8 @@ class Reshape(Op):
         if self.target[:1] == (0,) and None not in lengths[1:]:
             return Layer("Reshape", {"target_shape": lengths[1:]}, inputs=(n.x(),))
         known = [made if d == -1 else d for d, made in zip(lengths, n.out_shape(), strict=True)]
+        if self.target[:1] == (0,) and known[1:].count(None) == 1:  # the layer keeps the batch, whatever it is
+            return Layer("Reshape", {"target_shape": target(known[1:])}, inputs=(n.x(),))
         if known.count(None) > 1:
             raise LookupError("it keeps several lengths that are known at run time only, and a Keras graph reads none")
         return Call("ops.reshape", (n.x(), target(known)))

@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Function, Refusal, TorchCapture, keras_operation, torch_operation
-from converter.ops.cast import promoted
+from converter.ops.base import Builder, Capture, Function, Op, Refusal, TorchCapture, keras_operation, torch_operation
+from converter.ops.cast import all_in, cast, promotion
 from converter.ops.division import Mod
 from converter.ops.elementwise import Div, Mul, Pow, Sub
 from converter.ops.logic import Pair, kind_of
@@ -25,7 +25,7 @@ class LeftShift(Pair, Function):
     @torch_operation("__lshift__.Scalar", "bitwise_left_shift.Scalar_Tensor")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any) -> ir.Value:
-        return g.op(LeftShift(), *_shifted(g, x, other))
+        return _shifted(g, LeftShift(), x, other)
 
     @keras_operation("BitwiseLeftShift", "LeftShift")
     @staticmethod
@@ -47,7 +47,7 @@ class RightShift(Pair, Function):
     @torch_operation("__rshift__.Scalar", "bitwise_right_shift.Scalar_Tensor")
     @staticmethod
     def aten(g: TorchCapture, x: Any, other: Any) -> ir.Value:
-        return g.op(RightShift(), *_shifted(g, x, other))
+        return _shifted(g, RightShift(), x, other)
 
     @keras_operation("BitwiseRightShift", "RightShift")
     @staticmethod
@@ -56,8 +56,10 @@ class RightShift(Pair, Function):
         return g.op(RightShift(), x1, x2)
 
 
-def _shifted(g: TorchCapture, *xs: Any) -> list[ir.Value]:
-    values = promoted(g, *xs)
-    if values[0].dtype not in (ir.DataType.INT32, ir.DataType.INT64):
-        raise Refusal(f"it shifts the bits of {values[0].dtype} numbers.", "Cast them to int32 or int64 before.")
-    return values
+def _shifted(g: TorchCapture, op: Op, *xs: Any) -> ir.Value:
+    """Of narrow integers in int32, for ONNX has no powers of them."""
+    kind = promotion(xs)
+    if kind == ir.DataType.BOOL or kind.is_floating_point():
+        raise Refusal(f"it shifts the bits of {kind} numbers.", "Cast them to integers before.")
+    wide = kind if kind in (ir.DataType.INT32, ir.DataType.INT64) else ir.DataType.INT32
+    return cast(g, g.op(op, *all_in(g, wide, *xs)), kind)

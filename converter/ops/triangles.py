@@ -25,7 +25,7 @@ from converter.ops.base import (
     there,
     torch_operation,
 )
-from converter.ops.cast import dtype_of
+from converter.ops.cast import Cast, dtype_of
 from converter.ops.dot import Einsum
 from converter.ops.indexing import Slice
 from converter.ops.records import Call, Method, Record
@@ -128,7 +128,12 @@ class Diagonal(Function):
         letters = list(string.ascii_lowercase[: len(shape)])
         letters[self.first] = letters[self.second] = "z"
         rest = "".join(c for c in letters if c != "z")
-        return g.op(Einsum(equation=f"{''.join(letters)}->{rest}z"), square)
+        op = Einsum(equation=f"{''.join(letters)}->{rest}z")
+        kind = square.dtype
+        if kind not in (ir.DataType.BOOL, ir.DataType.BFLOAT16):  # of which ONNX has no products
+            return g.op(op, square)
+        wide = ir.DataType.INT32 if kind == ir.DataType.BOOL else ir.DataType.FLOAT
+        return g.op(Cast(to=int(kind)), g.op(op, g.op(Cast(to=int(wide)), square)))
 
     @torch_operation("diagonal.default")
     @staticmethod

@@ -71,9 +71,7 @@ def check(graph: ir.Graph) -> None:
         raise Unsupported(missing)
 
 
-def write(
-    graph: ir.Graph, outputs: Any, names: Sequence[str], title: str, kept: Kept | None = None
-) -> TorchSource:
+def write(graph: ir.Graph, outputs: Any, names: Sequence[str], title: str, kept: Kept | None = None) -> TorchSource:
     """The file for a settled graph.
 
     `outputs` is the structure that forward returns, with positions into the graph's outputs; `names` are the source's
@@ -188,8 +186,10 @@ class _Writer:
             return self.known[id(value),]
         known = origin(value)
         data = value.meta.get(base.EXACT, array(value))
-        own = known.path.rsplit("/", 1)[-1] if known is not None else "constant"
-        attribute = scope.take(view.named(own))
+        layer, _, own = known.path.rpartition("/") if known is not None else ("", "", "constant")
+        # The one row of a table of its own is a parameter of that name.
+        row = own == "embeddings" and layer not in ("", view.place.path)
+        attribute = scope.take(layer.rsplit("/", 1)[-1] if row else view.named(own))
         self.known[id(value),] = scope.prefix + attribute
         kind = {} if data.dtype == np.float32 else {"dtype": Literal(f"torch.{data.dtype}")}
         trainable = known is not None and known.trainable
