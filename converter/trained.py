@@ -37,7 +37,7 @@ COUNTS = {"keras": of_keras, "torch": of_torch}
 def unread(source: Source, read: set[str], asked: Mapping[str, Any] | None = None) -> list[tuple[str, int]]:
     """The trainable parameters of a source that no output depends on: they have no place in the target.
 
-    `read` are the paths of the weights that the graph has kept, `asked` the variables that Keras's layers were asked for.
+    `read` are the paths of the weights that the graph has kept, `asked` the variables of Keras that were written.
     """
     if source.kind == "torch":
         gone = [names[0] for names in _places(source.model).values() if not any(name in read for name, _ in names)]
