@@ -72,8 +72,8 @@ class Softmax(Op):
         if mask is None:
             return g.op(op, x)
         if not _spreads(g.shape(mask), g.shape(x)):
-            why = f"its mask of shape {g.shape(mask)} does not spread over its input of shape {g.shape(x)}, in Keras neither."
-            raise Refusal(why, "Give a mask of the input's rank.")
+            why = f"its mask of shape {g.shape(mask)} does not spread over its input of shape {g.shape(x)}"
+            raise Refusal(f"{why}, in Keras neither.", "Give a mask of the input's rank.")
         if mask.dtype != ir.DataType.BOOL:
             mask = g.op(Greater(), mask, g.constant(0.5, like=mask), role="mask")
         least = -3e4 if x.dtype == ir.DataType.FLOAT16 else -1e9
