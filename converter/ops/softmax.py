@@ -71,6 +71,7 @@ class Softmax(Op):
         op = Softmax(axis=axes[0]) if len(axes) == 1 else SoftmaxOver(axes=tuple(sorted(a % rank for a in axes)))
         if mask is None:
             return g.op(op, x)
+        _fits(g.shape(mask), g.shape(x))
         if mask.dtype != ir.DataType.BOOL:
             mask = g.op(Greater(), mask, g.constant(0.5, like=mask), role="mask")
         least = -3e4 if x.dtype == ir.DataType.FLOAT16 else -1e9
@@ -86,6 +87,14 @@ class Softmax(Op):
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value, dim: int, half_to_float: bool) -> ir.Value:
         return _along(g, Softmax, cast(g, x, ir.DataType.FLOAT) if half_to_float else x, dim)
+
+
+def _fits(mask: Dims, x: Dims) -> None:
+    """Refusal for a mask that Keras's own Softmax does not take: it is stretched from the last axis on."""
+    pairs = zip(reversed(mask), reversed(x), strict=False)
+    if len(mask) > len(x) or any(m != 1 and m != d for m, d in pairs):
+        why = f"the mask of shape {mask} cannot be stretched to its input of shape {x}; Keras stops there too."
+        raise Refusal(why, "Give the mask the axes of the input: mask[:, :, None] for the steps of a sequence.")
 
 
 class LogSoftmax(Op):
