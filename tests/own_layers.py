@@ -114,3 +114,22 @@ class Closed(layers.Layer):
 def shifted(x: Any) -> Any:
     """An activation."""
     return ops.maximum(x, 0.0) + 1.0
+
+
+@keras.saving.register_keras_serializable("own")
+class Spare(layers.Layer):
+    """A layer with a weight that its call does not read."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
+        self.unread = self.add_weight(shape=(5,), name="unread")
+
+    def call(self, x: Any) -> Any:
+        return ops.matmul(x, self.kernel)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units}

@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import converter
 from converter.cli import convert as command
 from converter.errors import Unsupported, UsageError
-from tests.own_layers import Branching, Closed, Gated, Net, Pooled, Stack, shifted
+from tests.own_layers import Branching, Closed, Gated, Net, Pooled, Spare, Stack, shifted
 
 L = keras.layers
 HERE = Path(__file__).parent
@@ -189,7 +189,7 @@ def test_other_backends(backend: str, tmp_path: Path) -> None:
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import keras, converter
-from tests.own_layers import Gated, Closed
+from tests.own_layers import Branching, Closed, Gated, Net, Pooled, Spare, Stack, shifted
 
 class Mine(keras.layers.Layer):
     def __init__(self, units, **kwargs):
@@ -222,3 +222,14 @@ def test_live_layer_without_a_config_is_converted_on_torch() -> None:
     made = converter.convert(keras.Model(x, Closed(2.0)(x)), "torch")
     assert made.report.passed
     assert "float32" in made.report.rests_on
+
+
+def test_a_weight_that_no_output_reads_is_counted() -> None:
+    x = keras.Input((3,))
+    model = moved(keras.Model(x, Spare(4, name="spare")(x)))
+    made = proven(converter.convert(model, "torch"))
+    assert made.report.trainable == {
+        "source": 3 * 4 + 5,
+        "target": 3 * 4,
+        "why": ["1 parameters reach no output (spare/unread)"],
+    }

@@ -71,7 +71,9 @@ class Softmax(Op):
         op = Softmax(axis=axes[0]) if len(axes) == 1 else SoftmaxOver(axes=tuple(sorted(a % rank for a in axes)))
         if mask is None:
             return g.op(op, x)
-        _fits(g.shape(mask), g.shape(x))
+        if not _spreads(g.shape(mask), g.shape(x)):
+            why = f"its mask of shape {g.shape(mask)} does not spread over its input of shape {g.shape(x)}"
+            raise Refusal(f"{why}, in Keras neither.", "Give a mask of the input's rank.")
         if mask.dtype != ir.DataType.BOOL:
             mask = g.op(Greater(), mask, g.constant(0.5, like=mask), role="mask")
         least = -3e4 if x.dtype == ir.DataType.FLOAT16 else -1e9
@@ -89,12 +91,10 @@ class Softmax(Op):
         return _along(g, Softmax, cast(g, x, ir.DataType.FLOAT) if half_to_float else x, dim)
 
 
-def _fits(mask: Dims, x: Dims) -> None:
-    """Refusal for a mask that Keras's own Softmax does not take: it is stretched from the last axis on."""
-    pairs = zip(reversed(mask), reversed(x), strict=False)
-    if len(mask) > len(x) or any(m != 1 and m != d for m, d in pairs):
-        why = f"the mask of shape {mask} cannot be stretched to its input of shape {x}; Keras stops there too."
-        raise Refusal(why, "Give the mask the axes of the input: mask[:, :, None] for the steps of a sequence.")
+def _spreads(mask: Dims, shape: Dims) -> bool:
+    """Whether a mask broadcasts to a shape, as far as lengths are known."""
+    ends = zip(reversed(mask), reversed(shape), strict=False)
+    return len(mask) <= len(shape) and all(m in (1, n) or m is None or n is None for m, n in ends)
 
 
 class LogSoftmax(Op):
