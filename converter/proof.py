@@ -133,7 +133,7 @@ def start_worker(
         return None
     if not all(isinstance(given, str) for given in (custom or {}).values()):
         return None
-    kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
+    kwargs: dict[str, Any] = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
     kwargs |= {"custom": dict(custom), "trust": trust} if custom else {"trust": trust}
     chosen = backend or os.environ.get("KERAS_BACKEND") or "torch"
     env = {"KERAS_BACKEND": chosen, "CUDA_VISIBLE_DEVICES": ""}
