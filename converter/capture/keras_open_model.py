@@ -110,8 +110,8 @@ def _taken(model: Any, examples: Sequence[Any] | None) -> tuple[Any, Any, list[s
     if not given or needed:
         what = f" as {', '.join(needed)}" if given else ""
         raise UsageError(
-            f"{type(model).__name__} {model.name!r} does not tell what it takes{what}. Pass example_inputs=(array,), in "
-            f"the order of its call's parameters ({', '.join(parameters)})."
+            f"{type(model).__name__} {model.name!r} does not tell what it takes{what}. Pass example_inputs=(array,), "
+            f"in the order of its call's parameters ({', '.join(parameters)})."
         )
     names: list[str] = []
     specs: list[Spec] = []
