@@ -248,8 +248,8 @@ def _converted(source: Source, asked: Asked) -> Conversion:
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
     report.sign(source.path)
     made.weights = [Placed(w.key, w.data, w.origin) for w in written]
-    made.retrained += trained.unread(source, {w.origin.path for w in made.weights if w.origin is not None})
     known = [w for w in made.weights if w.origin is not None]
+    made.retrained += trained.unread(source, {w.origin.path for w in known if w.origin is not None}, g.sources)
     made.mapping = WeightMaps(
         WeightMap(source.original(w.origin.path), w.key, w.origin.axes, w.origin.transform) for w in known if w.origin
     )
