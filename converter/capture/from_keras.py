@@ -26,6 +26,9 @@ def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = No
     unbuilt model.
     """
     graph = keras_nodes.functional(model)
+    if graph is None and examples is not None and not model.built:
+        keras_open_model.built(model, examples)
+        graph = keras_nodes.functional(model)
     if graph is None and type(model).__module__.split(".")[0] == "keras":
         raise UsageError(
             f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built "
