@@ -60,6 +60,46 @@ def test_stages_do_not_know_each_other(stage: str) -> None:
         assert not foreign, f"{path} imports {foreign}"
 
 
+def top_level(path: Path) -> Iterator[str]:
+    """The modules of the package that a file imports when it is imported itself."""
+    for node in ast.parse(path.read_text()).body:
+        found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom):
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+        for name in found:
+            parts = name.split(".")
+            homes = [
+                ROOT.joinpath(*parts[:count]).with_suffix(".py") for count in (len(parts), len(parts) - 1) if count
+            ]
+            yield from (names(home) for home in homes if home.exists())
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """What is left when everything that imports nothing of what is left is taken away, again and again."""
+    left = {name: set(read) - {name} for name, read in edges.items()}
+    while leaves := {name for name, read in left.items() if not read & left.keys()}:
+        left = {name: read for name, read in left.items() if name not in leaves}
+    return sorted(left)
+
+
+def test_imports_have_no_circle() -> None:
+    modules = {names(path): set(top_level(path)) for path in FILES}
+    assert sum(map(len, modules.values())) > 500, "the imports are found"
+    assert not circle(modules)
+    rooms: dict[str, set[str]] = {}
+    for path in FILES:
+        if path.parent != PACKAGE:
+            stem = path.relative_to(PACKAGE).parts[0]
+            read = {name.split(".")[1] for name in imports(path) if name.startswith("converter.")}
+            rooms.setdefault(stem, set()).update(read)
+    assert rooms.keys() == STAGES | {"graph", "ops"}
+    assert not circle(rooms)
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("path", [*(PACKAGE / "ops").rglob("*.py"), *(PACKAGE / "graph").rglob("*.py")], ids=names)
 def test_facts_and_graph_import_no_framework(path: Path) -> None:
     assert not {name.split(".")[0] for name in imports(path)} & FRAMEWORKS

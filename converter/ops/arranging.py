@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from converter.ops.base import (
     Builder,
+    Capture,
     Dims,
     Function,
     Op,
@@ -18,6 +19,7 @@ from converter.ops.base import (
     TorchCapture,
     Type,
     View,
+    keras_operation,
     moved,
     operand,
     there,
@@ -31,6 +33,7 @@ from converter.ops.shape import Concat, Reshape, Transpose, Unsqueeze
 
 UNKNOWN = "along an axis whose length is known at run time only"
 FIXED = "Export it with fixed sizes."
+LENGTH = "Give the model's input that length."
 
 
 class Tile(Op):
@@ -56,6 +59,17 @@ class Tile(Op):
         repeats = (1,) * -missing + tuple(repeats)
         if missing > 0:
             x = g.op(Unsqueeze(axes=tuple(range(missing))), x)
+        return g.op(Tile(repeats=repeats), x) if set(repeats) - {1} else x
+
+    @keras_operation("Tile")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        given = operation.repeats
+        repeats = (given,) if isinstance(given, int) else tuple(given)
+        missing = len(g.shape(x)) - len(repeats)
+        if missing < 0 or any(not isinstance(r, int) for r in repeats) or (not missing and repeats[0] != 1):
+            raise Refusal(f"repeats={given} makes another batch of it.", "Repeat along the axes behind the batch.")
+        repeats = (1,) * missing + repeats
         return g.op(Tile(repeats=repeats), x) if set(repeats) - {1} else x
 
 
@@ -92,6 +106,16 @@ class RepeatInterleave(Function):
         if g.shape(x)[axis_of(g, x, dim) :].count(None) > 1:
             raise Refusal(f"it repeats elements {UNKNOWN}, and behind it is another one.", FIXED)
         return g.op(RepeatInterleave(axis=axis_of(g, x, dim), repeats=repeats), x)
+
+    @keras_operation("Repeat")
+    @staticmethod
+    def operation(g: Capture, operation: Any, x: ir.Value) -> ir.Value:
+        if not isinstance(operation.repeats, int):
+            raise Refusal("it repeats each element as often as an array says.", "Repeat all equally often.")
+        axis = _behind_the_batch(g, x, operation.axis)
+        if g.shape(x)[axis:].count(None) > 1:
+            raise Refusal(f"it repeats elements {UNKNOWN}, and behind it is another one.", LENGTH)
+        return g.op(RepeatInterleave(axis=axis, repeats=operation.repeats), x)
 
 
 def repeated(g: Builder, x: ir.Value, axis: int, repeats: int) -> ir.Value:
@@ -234,6 +258,36 @@ class _Parts(Op, abstract=True):
         axis = dim % (len(g.shape(tensors[0])) + 1)
         raised = [g.op(Unsqueeze(axes=(axis,)), x) for x in tensors]
         return g.op(Concat(axis=axis), *raised) if len(raised) > 1 else raised[0]
+
+    @keras_operation("Split")
+    @staticmethod
+    def splits(g: Capture, operation: Any, x: ir.Value) -> list[ir.Value]:
+        axis, given = _behind_the_batch(g, x, operation.axis), operation.indices_or_sections
+        length = g.shape(x)[axis]
+        if length is None:
+            raise Refusal(f"it cuts {UNKNOWN}.", LENGTH)
+        places = [length // given * i for i in range(1, given)] if isinstance(given, int) else [int(i) for i in given]
+        ends = [min(max(i + length if i < 0 else i, 0), length) for i in (*places, length)]
+        return [
+            g.op(Slice(starts=(a,), ends=(max(a, b),), axes=(axis,), steps=(1,)), x)
+            for a, b in zip((0, *ends[:-1]), ends, strict=True)
+        ]
+
+    @keras_operation("Unstack")
+    @staticmethod
+    def unstack(g: Capture, operation: Any, x: ir.Value) -> list[ir.Value]:
+        axis = _behind_the_batch(g, x, operation.axis)
+        length = g.shape(x)[axis]
+        if length is None:
+            raise Refusal(f"it gives one tensor for each element {UNKNOWN}.", LENGTH)
+        return [g.op(Gather(axis=axis, indices=i), x) for i in range(length)]
+
+
+def _behind_the_batch(g: Capture, x: ir.Value, axis: int | None) -> int:
+    rank = len(g.shape(x))
+    if axis is None or axis % rank == 0:
+        raise Refusal(f"axis={axis} goes through the batch.", "Name an axis behind it.")
+    return axis % rank
 
 
 def parts(g: TorchCapture, x: ir.Value, axis: int, lengths: Any) -> list[ir.Value]:
