@@ -12,7 +12,17 @@ from converter.ops.base import Builder, Refusal
 from converter.ops.cast import Cast
 
 KEPT = frozenset(
-    {"ActivityRegularization", "Add", "Average", "Concatenate", "Embedding", "Flatten", "Identity", "Masking"}
+    {
+        "ActivityRegularization",
+        "Add",
+        "Average",
+        "Concatenate",
+        "Embedding",
+        "Flatten",
+        "Identity",
+        "Masking",
+        "ReversibleEmbedding",
+    }
     | {"Maximum", "Minimum", "Multiply", "Permute", "RepeatVector", "Reshape", "Subtract"}
     | {f"{kind}{rank}D" for kind in ("Cropping", "UpSampling", "ZeroPadding") for rank in (1, 2, 3)}
     | {"MixUp", "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop"}

@@ -10,9 +10,7 @@ from converter.ops.schema import Dims
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-KERAS_OPENED = frozenset({"AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAttention"}) | {
-    "ReversibleEmbedding"
-}
+KERAS_OPENED = frozenset({"AdditiveAttention", "Attention", "GroupQueryAttention", "MultiHeadAttention"})
 """Keras's own layers that are opened where they have no row: tracing loses nothing, neither lengths nor dropout."""
 KERAS_LAYERS: dict[str, Callable[..., Any]] = {}
 KERAS_MASKS: dict[str, Callable[..., Any]] = {}

@@ -94,6 +94,7 @@ class _Writer:
         self.imports: set[str] = set()
         self.spaces: dict[str, Namespace] = {}
         self.known: dict[Any, str] = {}
+        self.plain = {o.path: v for v in graph.initializers.values() if (o := origin(v)) is not None and not o.steps}
         self.root = ClassText("Model", "")
         self.scopes: dict[str, ClassText] = {"": self.root}
         self.containers: dict[str, ClassText] = {}
@@ -163,6 +164,7 @@ class _Writer:
             if not buffer and not trainable:
                 fixed.append(name)
             self._weight(f"{scope.prefix}{attribute}.{name}", array(value), known, trainable)
+            self.known.setdefault((id(value),), f"{scope.prefix}{attribute}.{name}")
         dtype = _dtype(view, record)
         for name, data in record.fill.items():
             plain = np.asarray(data)
@@ -185,6 +187,9 @@ class _Writer:
         if (id(value),) in self.known:
             return self.known[id(value),]
         known = origin(value)
+        table = self.plain.get(known.path) if known is not None and known.steps == (("T", (1, 0)),) else None
+        if table is not None and (id(table),) in self.known:  # the same weight, read the other way round
+            return f"{self.known[id(table),]}.T"
         data = value.meta.get(base.EXACT, array(value))
         layer, _, own = known.path.rpartition("/") if known is not None else ("", "", "constant")
         # The one row of a table of its own is a parameter of that name.

@@ -24,6 +24,15 @@ def shared(keras: Any) -> Any:
     return keras.Model([a, b], keras.layers.Concatenate(axis=1)([table(a), table(b)]))
 
 
+def reversible(**settings: Any) -> Any:
+    def make(keras: Any) -> Any:
+        x = keras.Input((6,), name="ids", dtype="int32")
+        table = keras.layers.ReversibleEmbedding(11, 5, name="table", **settings)
+        return keras.Model(x, table(keras.layers.Activation("tanh")(table(x)), reverse=True))
+
+    return make
+
+
 CASES: list[Case] = [
     unary("embedding", (7,), lambda L: L.Embedding(9, 5), ids=9),
     unary("embedding_scalar", (), lambda L: L.Embedding(9, 5), ids=9),
@@ -36,4 +45,7 @@ CASES: list[Case] = [
     looked_up("embedding_frozen", (6,), "int32", lambda L: L.Embedding(11, 5, trainable=False)),
     looked_up("embedding_mask_zero", (6,), "int32", lambda L: L.Embedding(11, 5, mask_zero=True)),
     Case("embedding_shared", shared, ids=11),
+    Case("reversible", reversible(), ids=11),
+    Case("reversible_capped", reversible(logit_soft_cap=3.0), ids=11),
+    Case("reversible_untied", reversible(tie_weights=False), ids=11),
 ]
