@@ -302,12 +302,14 @@ def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source) -
 
 
 def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, layout: Layout) -> Sequence[Any]:
-    from converter.graph import channels_last, opened
+    from converter.graph import channels_last, opened, regroup
     from converter.write import keras_calls, keras_load, to_keras
 
+    regroup.split_early(g)
     channels_last.turn(g)
     made.turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout, first=False)]
     flatten.absorb(g)
+    regroup.join(g)
     opened.open_ops(g, keras_calls.lacks)
     written = to_keras.write(g.graph, outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name)
     made.source = written.text

@@ -324,7 +324,7 @@ def _reference(source: Source, worker: Worker | None, pack: Any) -> Runner:
         return worker.runner("keras source")
     from converter.judge.run_keras import keras_runner
 
-    return replace(keras_runner(source.model), name="keras source")
+    return replace(keras_runner(source.model, pack=pack), name="keras source")
 
 
 def _given(specs: list[InputSpec], inputs: Any) -> list[InputSet]:

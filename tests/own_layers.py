@@ -133,3 +133,25 @@ class Spare(layers.Layer):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "units": self.units}
+
+
+class Pair(keras.Model):
+    """A subclassed model of two inputs."""
+
+    def __init__(self, width: int = 4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+        self.left, self.right = layers.Dense(width), layers.Dense(width)
+
+    def call(self, a: Any, b: Any) -> Any:
+        return self.left(a) - self.right(b)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width}
+
+
+class Named(Pair):
+    """A subclassed model of a dict of two inputs."""
+
+    def call(self, inputs: Any) -> Any:
+        return super().call(inputs["a"], inputs["b"])

@@ -121,13 +121,13 @@ KERAS: dict[str, Callable[[], Any]] = {
 
 
 def drawn(model: Any) -> None:
-    """Statistics, scales and offsets that are not those of a fresh network."""
+    """Statistics, scales and offsets, and heads of zeros, that are not those of a fresh network."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
-            if not tensor.is_floating_point() or tensor.ndim > 1:
+            if not tensor.is_floating_point() or (tensor.ndim > 1 and bool(tensor.any())):
                 continue
             noise = torch.rand(tensor.shape, generator=generator)
             tensor.copy_(0.5 + noise if "var" in key or bool((tensor == 1).all()) else tensor + 0.1 * (noise - 0.5))
