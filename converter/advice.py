@@ -18,13 +18,9 @@ PLAIN = "Save the model before it is quantised, with its LoRA weights merged."
 KERAS: dict[str, str] = {
     # keras.ops, where a layer does the same
     "Hstack": "Use layers.Concatenate(axis=1)([a, b]).",
-    "Reshape": "Use layers.Reshape(lengths without the batch)(x).",
     "Ravel": "Use layers.Flatten()(x), which keeps the batch axis.",
-    "Transpose": "Use layers.Permute(axes, counted from 1 behind the batch)(x).",
     "Swapaxes": "Use layers.Permute(axes, counted from 1 behind the batch)(x).",
     "Moveaxis": "Use layers.Permute(axes, counted from 1 behind the batch)(x).",
-    "Matmul": "Use layers.Dot(axes=(2, 1))([a, b]) for two tensors, layers.Dense for a tensor and a weight.",
-    "Einsum": "Use layers.Dot(axes=...)([a, b]) for two tensors, layers.EinsumDense for a tensor and a weight.",
     "Dot": "Use layers.Dot(axes=...)([a, b]).",
     "Repeat": "Use layers.UpSampling1D(size)(x), which repeats steps, or layers.RepeatVector(n)(x).",
     "Normalize": "Use layers.UnitNormalization(axis=...)(x).",
@@ -52,7 +48,6 @@ KERAS: dict[str, str] = {
     "Lambda": "Give its function: --custom NAME=pkg.mod:function with the layer's name (custom= in Python); or vouch "
     "for the file with --trust (trust=True), which runs its code. Else code is never run.",
     "TimeDistributed": "layers.Dense and activations act on every step by themselves: leave TimeDistributed out.",
-    "Attention": "Write it as layers.Dot(axes=2), layers.Softmax and layers.Dot(axes=(2, 1)).",
 }
 
 TORCH: dict[str, str] = {

@@ -248,8 +248,8 @@ def _converted(source: Source, asked: Asked) -> Conversion:
     report.warnings = proof.warnings_of(g.graph, source, written, asked.to)
     report.sign(source.path)
     made.weights = [Placed(w.key, w.data, w.origin) for w in written]
-    made.retrained += trained.unread(source, {w.origin.path for w in made.weights if w.origin is not None})
     known = [w for w in made.weights if w.origin is not None]
+    made.retrained += trained.unread(source, {w.origin.path for w in known if w.origin is not None}, g.sources)
     made.mapping = WeightMaps(
         WeightMap(source.original(w.origin.path), w.key, w.origin.axes, w.origin.transform) for w in known if w.origin
     )
@@ -302,12 +302,14 @@ def _as_torch(made: Conversion, g: GraphBuilder, outputs: Any, source: Source) -
 
 
 def _as_keras(made: Conversion, g: GraphBuilder, outputs: Any, source: Source, layout: Layout) -> Sequence[Any]:
-    from converter.graph import channels_last, opened
+    from converter.graph import channels_last, opened, regroup
     from converter.write import keras_calls, keras_load, to_keras
 
+    regroup.split_early(g)
     channels_last.turn(g)
     made.turns = [Turn(t.name, t.kind, t.index, t.perm) for t in layouts.settle(g, layout, first=False)]
     flatten.absorb(g)
+    regroup.join(g)
     opened.open_ops(g, keras_calls.lacks)
     written = to_keras.write(g.graph, outputs, f"{source.name}, converted from PyTorch by kconvert.", source.name)
     made.source = written.text

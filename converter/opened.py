@@ -58,7 +58,7 @@ class Opened:
         if self.kind == "keras":
             from converter.judge.run_keras import keras_runner
 
-            return keras_runner(self.model, boundary=boundary)
+            return keras_runner(self.model, boundary=boundary, pack=self.pack)
         from converter.judge.run_torch import torch_runner
 
         name = "torch" if device == "cpu" else f"torch on {device}"
@@ -73,8 +73,8 @@ class Opened:
             from converter.judge.watch_keras import keras_side
 
             with frameworks.room_for(self.layers):
-                twin = rebuild(self.model)[0] if double else self.model
-            return None if twin is None else keras_side(twin, double=double)
+                twin = rebuild(self.model, pack=self.pack)[0] if double else self.model
+            return None if twin is None else keras_side(twin, double=double, pack=self.pack)
         from converter.judge.run_torch import double_copy
         from converter.judge.runner import NoFloat64
         from converter.judge.watch_torch import torch_side

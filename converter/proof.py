@@ -133,7 +133,7 @@ def start_worker(
         return None
     if not all(isinstance(given, str) for given in (custom or {}).values()):
         return None
-    kwargs = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
+    kwargs: dict[str, Any] = {"path": str(path.absolute()), "arch": arch, "arch_args": arch_args}
     kwargs |= {"custom": dict(custom), "trust": trust} if custom else {"trust": trust}
     chosen = backend or os.environ.get("KERAS_BACKEND") or "torch"
     env = {"KERAS_BACKEND": chosen, "CUDA_VISIBLE_DEVICES": ""}
@@ -324,7 +324,7 @@ def _reference(source: Source, worker: Worker | None, pack: Any) -> Runner:
         return worker.runner("keras source")
     from converter.judge.run_keras import keras_runner
 
-    return replace(keras_runner(source.model), name="keras source")
+    return replace(keras_runner(source.model, pack=pack), name="keras source")
 
 
 def _given(specs: list[InputSpec], inputs: Any) -> list[InputSet]:

@@ -24,6 +24,7 @@ class FileReference:
         custom: dict[str, str] | None = None,
         trust: bool = False,
     ) -> None:
+        from converter.capture.keras_open_model import pack_of
         from converter.files.keras_files import read_keras
         from converter.judge.run_keras import keras_runner
 
@@ -31,7 +32,7 @@ class FileReference:
         objects = custom_objects.objects(custom)
         asked: dict[str, Any] = {"custom": objects, "arch": made, "arch_args": arch_args, "trust": trust}
         self.model = read_keras(path, allowed=known_class, **asked).model
-        self.runner = keras_runner(self.model)
+        self.runner = keras_runner(self.model, pack=pack_of(self.model))
         self._run64: Any = None
         self._twin: Any = None
 

@@ -156,7 +156,7 @@ def check_output(output: str | os.PathLike[str], to: str) -> None:
 
 
 def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any) -> None:
-    """Example inputs are for tracing PyTorch code; every other model knows its inputs."""
+    """Example inputs are for PyTorch code and Keras models without a graph; every other model knows its inputs."""
     given = {"--input (example_inputs)": inputs, "example_kwargs": kwargs, "dynamic": dynamic}
     names = [name for name, value in given.items() if value is not None]
     path = isinstance(model, str | os.PathLike)
@@ -169,12 +169,20 @@ def check_examples(model: Any, kind: str, inputs: Any, kwargs: Any, dynamic: Any
     if not names:
         return
     check_example_forms(inputs, kwargs)
+    if kind == "keras" and names == ["--input (example_inputs)"] and not path and not _has_shapes(model):
+        return
     if kind != "torch" or program:
         what = "an exported program" if program else f"a model of {NAMES.get(kind, kind)}"
         raise UsageError(
             f"{names[0]} is for PyTorch code that has to be traced; {what} knows its inputs. "
             "Leave it out; --inputs (inputs) gives the arrays to verify with."
         )
+
+
+def _has_shapes(model: Any) -> bool:
+    """Whether a live Keras model tells its inputs: a built Functional or Sequential model does, a subclassed one and an
+    unbuilt one do not always."""
+    return bool(getattr(model, "inputs", None))
 
 
 def _recorded(model: Any) -> bool:

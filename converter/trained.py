@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 from converter.conversion import Conversion
@@ -33,11 +34,17 @@ def _places(model: Any) -> dict[Any, list[tuple[str, int]]]:
 COUNTS = {"keras": of_keras, "torch": of_torch}
 
 
-def unread(source: Source, read: set[str]) -> list[tuple[str, int]]:
-    """The trainable parameters of a PyTorch source that no output depends on: they have no place in the target."""
-    if source.kind != "torch":
-        return []
-    gone = [names[0] for names in _places(source.model).values() if not any(name in read for name, _ in names)]
+def unread(source: Source, read: set[str], asked: Mapping[str, Any] | None = None) -> list[tuple[str, int]]:
+    """The trainable parameters of a source that no output depends on: they have no place in the target.
+
+    `read` are the paths of the weights that the graph has kept, `asked` the variables of Keras that were written.
+    """
+    if source.kind == "torch":
+        gone = [names[0] for names in _places(source.model).values() if not any(name in read for name, _ in names)]
+    else:
+        kept = {id(variable) for variable in (asked or {}).values()}
+        every = {id(v): v for v in source.model.trainable_variables}.values()
+        gone = [(v.path, math.prod(v.shape)) for v in every if id(v) not in kept]
     if not gone:
         return []
     named = ", ".join(name for name, _ in gone[:3]) + (", ..." if len(gone) > 3 else "")

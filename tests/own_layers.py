@@ -114,3 +114,44 @@ class Closed(layers.Layer):
 def shifted(x: Any) -> Any:
     """An activation."""
     return ops.maximum(x, 0.0) + 1.0
+
+
+@keras.saving.register_keras_serializable("own")
+class Spare(layers.Layer):
+    """A layer with a weight that its call does not read."""
+
+    def __init__(self, units: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.units = units
+
+    def build(self, shape: Any) -> None:
+        self.kernel = self.add_weight(shape=(shape[-1], self.units), name="kernel")
+        self.unread = self.add_weight(shape=(5,), name="unread")
+
+    def call(self, x: Any) -> Any:
+        return ops.matmul(x, self.kernel)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "units": self.units}
+
+
+class Pair(keras.Model):
+    """A subclassed model of two inputs."""
+
+    def __init__(self, width: int = 4, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.width = width
+        self.left, self.right = layers.Dense(width), layers.Dense(width)
+
+    def call(self, a: Any, b: Any) -> Any:
+        return self.left(a) - self.right(b)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "width": self.width}
+
+
+class Named(Pair):
+    """A subclassed model of a dict of two inputs."""
+
+    def call(self, inputs: Any) -> Any:
+        return super().call(inputs["a"], inputs["b"])

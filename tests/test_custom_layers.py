@@ -19,7 +19,7 @@ from click.testing import CliRunner
 import converter
 from converter.cli import convert as command
 from converter.errors import Unsupported, UsageError
-from tests.own_layers import Branching, Closed, Gated, Net, Pooled, Stack, shifted
+from tests.own_layers import Branching, Closed, Gated, Named, Net, Pair, Pooled, Spare, Stack, shifted
 
 L = keras.layers
 HERE = Path(__file__).parent
@@ -189,7 +189,7 @@ def test_other_backends(backend: str, tmp_path: Path) -> None:
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import keras, converter
-from tests.own_layers import Gated, Closed
+from tests.own_layers import Branching, Closed, Gated, Named, Net, Pair, Pooled, Spare, Stack, shifted
 
 class Mine(keras.layers.Layer):
     def __init__(self, units, **kwargs):
@@ -222,3 +222,49 @@ def test_live_layer_without_a_config_is_converted_on_torch() -> None:
     made = converter.convert(keras.Model(x, Closed(2.0)(x)), "torch")
     assert made.report.passed
     assert "float32" in made.report.rests_on
+
+
+def test_a_weight_that_no_output_reads_is_counted() -> None:
+    x = keras.Input((3,))
+    model = moved(keras.Model(x, Spare(4, name="spare")(x)))
+    made = proven(converter.convert(model, "torch"))
+    assert made.report.trainable == {
+        "source": 3 * 4 + 5,
+        "target": 3 * 4,
+        "why": ["1 parameters reach no output (spare/unread)"],
+    }
+
+
+A, B = np.ones((2, 3), "float32"), np.ones((2, 5), "float32")
+UNBUILT: dict[str, tuple[Callable[[], Any], Any]] = {
+    "one": (lambda: Net(4), (np.zeros((2, 5), "int32"),)),
+    "two": (lambda: Pair(4), (A, B)),
+    "dict": (lambda: Named(4), ({"a": A, "b": B},)),
+    "sequential": (lambda: keras.Sequential([L.Dense(4), Gated(3)]), (torch.ones(2, 3),)),
+}
+
+
+@pytest.mark.parametrize("name", UNBUILT)
+def test_example_inputs_build_what_has_no_shapes(name: str) -> None:
+    make, examples = UNBUILT[name]
+    made = proven(converter.convert(make(), "torch", example_inputs=examples))
+    assert all(lengths[0] == "N" for lengths in made.report.dynamic.values())
+
+
+@pytest.mark.parametrize(("make", "given"), [(Pair, (A, B)), (Named, ({"a": A, "b": B},))])
+def test_several_inputs(make: Any, given: Any) -> None:
+    model = make(4)
+    model(*given)
+    if make is Pair:
+        with pytest.raises(UsageError, match="does not tell what it takes as b"):
+            converter.convert(model, "torch")
+    examples = {"example_inputs": given} if make is Pair else {}
+    made = proven(converter.convert(moved(model), "torch", **examples))
+    assert made.model(torch.ones(2, 3), torch.ones(2, 5)).shape == (2, 4)
+
+
+def test_example_inputs_that_do_not_fit() -> None:
+    with pytest.raises(UsageError, match="cannot be called with them"):
+        converter.convert(Pair(4), "torch", example_inputs=(A,))
+    with pytest.raises(UsageError, match="knows its inputs"):
+        converter.convert(functional(), "torch", example_inputs=(A,))

@@ -76,7 +76,7 @@ def quantised() -> Any:
 def masked(x: Any) -> Any:
     y = L.Embedding(9, 4, mask_zero=True, name="emb")(x)
     y = L.BatchNormalization(name="bn")(L.Dropout(0.1, name="drop")(y))
-    y = L.Softmax(axis=1, name="soft")(L.Maximum(name="max")([y, L.Dense(4, name="d")(y)]))
+    y = L.Activation("softmax", name="soft")(L.Maximum(name="max")([y, L.Dense(4, name="d")(y)]))
     return L.TimeDistributed(L.Dense(3), name="td")(y)
 
 
@@ -169,6 +169,14 @@ def test_reasons_name_the_cause(tmp_path: Path) -> None:
         converter.convert(tmp_path / "m.keras", "torch")
     assert "NotEqual" not in str(caught.value)
     assert {item.where for item in caught.value.items} == {"td"}
+
+
+def test_mask_of_another_rank() -> None:
+    """Keras hands an Embedding's mask to Softmax, which cannot compute with it."""
+    x = keras.Input((5,), dtype="int32")
+    y = L.Softmax(name="soft")(L.Embedding(9, 4, mask_zero=True, name="emb")(x))
+    with pytest.raises(Unsupported, match="does not spread over its input"):
+        converter.convert(keras.Model(x, y), "torch")
 
 
 @pytest.mark.filterwarnings("ignore:.*destroy the mask information")

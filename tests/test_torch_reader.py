@@ -320,9 +320,27 @@ def picked_by_place(m: Fn, x: Tensor) -> Tensor:
     return m.fc(x)[rows, steps] + x[rows, -1 - steps]
 
 
+def merged_and_back(m: Fn, x: Tensor) -> Tensor:
+    b, t, c = x.shape
+    y = torch.relu(m.fc(x.reshape(b * t, c)) * 2.0)
+    return y.view(b, t, c) + x
+
+
+def added_product(m: Fn, x: Tensor) -> Tensor:
+    return torch.addmm(m.fc.bias, x.view(-1, x.size(-1)), m.fc.weight).view(*x.shape[:-1], 4).softmax(-1)
+
+
+def heads_in_the_batch(m: Fn, x: Tensor) -> Tensor:
+    b, t, c = x.shape
+    q = m.fc(x).transpose(0, 1).reshape(t, b * 2, c // 2).transpose(0, 1)
+    y = torch.bmm(torch.bmm(q, q.transpose(1, 2)).softmax(-1), q)
+    y = y.view(b, 2, t, c // 2).permute(2, 0, 1, 3).reshape(t * b, c)
+    return m.fc(y).view(t, b, c).transpose(0, 1)
+
+
 LENGTHS = ({0: torch.export.Dim.AUTO, 1: torch.export.Dim.AUTO},)
 DYNAMIC = [split_heads, merged_batch, ones_between, class_token, positions, filled_ones, first_rows, with_class_token]
-DYNAMIC += [picked_by_place]
+DYNAMIC += [picked_by_place, merged_and_back, added_product, heads_in_the_batch]
 
 
 @pytest.mark.parametrize("function", DYNAMIC)
@@ -418,10 +436,11 @@ def test_an_axis_that_cannot_have_any_length_is_told() -> None:
 def test_what_needs_a_fixed_length_says_which_input_fixes_it() -> None:
     def apart(m: Fn, x: Tensor) -> Tensor:
         b, t, c = x.shape
-        return m.fc(x.reshape(b * t, c)).view(b, t, c)
+        return m.fc(x.reshape(b * t, c)).view(t, b, c)
 
+    example = (torch.zeros(3, 5, 4),)
     with pytest.raises(Unsupported, match=r"several lengths that are known at run time only.*--input"):
-        from_torch.capture(Fn(apart).eval(), (torch.zeros(3, 5, 4),), dynamic=(LENGTHS,))
+        converter.convert(Fn(apart).eval(), "keras", example_inputs=example, dynamic=({0: "b", 1: "t"},))
 
 
 # Modules that are kept whole ---------------------------------------------------------------------------------------

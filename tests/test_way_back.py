@@ -137,6 +137,29 @@ MODULES: dict[str, tuple[nn.Module, tuple[int, ...], list[str]]] = {
     "maxpool_ceil_even": (nn.MaxPool2d(3, 2, ceil_mode=True), (2, 3, 7, 9), ["MaxPooling2D"]),
     "avgpool_counted": (nn.AvgPool2d(3, 2, padding=1), IMAGE, ["ZeroPadding2D", "AveragePooling2D"]),
     "avgpool_same": (nn.AvgPool2d(3, 1, padding=1, count_include_pad=False), IMAGE, ["AveragePooling2D"]),
+    "maxpool_padding": (nn.MaxPool2d(3, 2, padding=1), (2, 3, 8, 10), ["MaxPooling2D"]),
+    "maxpool_below": (
+        Fn(lambda m, x: F.max_pool2d(F.pad(F.relu(x), (1, 1, 1, 1), value=-1.0), 3, 2, padding=1)),
+        (2, 3, 8, 10),
+        ["Activation", "MaxPooling2D"],
+    ),
+    "avgpool_padding": (
+        nn.AvgPool2d(3, 2, padding=1, count_include_pad=False),
+        (2, 3, 8, 10),
+        ["ZeroPadding2D", "AveragePooling2D", "Embedding", "Rescaling"],
+    ),
+    "avgpool_ceil": (
+        nn.AvgPool2d(3, 2, ceil_mode=True),
+        (2, 3, 8, 10),
+        ["ZeroPadding2D", "AveragePooling2D", "Embedding", "Rescaling"],
+    ),
+    "avgpool_divisor": (nn.AvgPool2d(3, divisor_override=4), (2, 3, 8, 10), ["AveragePooling2D", "Rescaling"]),
+    "avgpool_divisor_ceil": (
+        nn.AvgPool2d(3, 2, 1, ceil_mode=True, divisor_override=4),
+        (2, 3, 8, 10),
+        ["ZeroPadding2D", "AveragePooling2D", "Rescaling"],
+    ),
+    "adaptive": (nn.AdaptiveAvgPool2d((2, 5)), IMAGE, ["AdaptiveAveragePooling2D"]),
     "globalpool": (
         nn.Sequential(nn.Conv2d(3, 4, 1), nn.AdaptiveAvgPool2d((1, 1)), nn.Flatten()),
         IMAGE,
@@ -180,6 +203,18 @@ def test_module(name: str) -> None:
     made = back(model, shape)
     assert classes(made.model) == expected, made.source
     assert made.report.transposes == 0
+
+
+def test_view_of_what_is_overwritten() -> None:
+    """A look at memory that is written afterwards sees what was written."""
+
+    def forward(m: Any, x: Tensor) -> Tensor:
+        y = m.fc(x)
+        flat = y.view(-1, 2, 2)
+        y.relu_()
+        return flat
+
+    assert classes(back(Fn(forward, fc=nn.Linear(4, 4)), (2, 4)).model) == ["Dense", "Reshape"]
 
 
 @pytest.mark.parametrize("name", ["flatten", "conv_strided", "cat", "softmax_rows"])
@@ -407,17 +442,7 @@ def test_everything_unsupported_is_listed_at_once() -> None:
 
 
 REFUSED: dict[str, tuple[nn.Module, tuple[int, ...], str]] = {
-    "maxpool_padding": (nn.MaxPool2d(3, 2, padding=1), (2, 3, 8, 10), "zeros in its place could change the result"),
-    "maxpool_below": (
-        Fn(lambda m, x: F.max_pool2d(F.pad(F.relu(x), (1, 1, 1, 1), value=-1.0), 3, 2, padding=1)),
-        (2, 3, 8, 10),
-        "zeros in its place could change the result",
-    ),
-    "avgpool_padding": (nn.AvgPool2d(3, 2, padding=1, count_include_pad=False), (2, 3, 8, 10), "zeros in its place"),
-    "avgpool_ceil": (nn.AvgPool2d(3, 2, ceil_mode=True), (2, 3, 8, 10), "ceil_mode"),
-    "divisor": (nn.AvgPool2d(3, divisor_override=4), (2, 3, 8, 10), "divisor_override=4"),
     "dilated_strided": (nn.Conv2d(3, 4, 3, stride=2, dilation=2), IMAGE, "strides or dilation"),
-    "adaptive": (nn.AdaptiveAvgPool2d((2, 5)), IMAGE, "output_size=(2, 5)"),
     "statistics": (nn.BatchNorm2d(3, track_running_stats=False), IMAGE, "statistics of the batch"),
     "dropout": (Fn(lambda m, x: F.dropout(x, 0.5, training=True)), (2, 4), "at inference too"),
     "softplus": (nn.Softplus(beta=2.0), (2, 4), "beta=2.0"),
@@ -435,15 +460,17 @@ def test_refusal(name: str) -> None:
     assert why in str(caught.value)
 
 
-def test_view_of_what_is_overwritten() -> None:
-    def forward(m: Any, x: Tensor) -> Tensor:
-        y = m.fc(x)
-        flat = y.view(-1, 2, 2)
-        y.relu_()
-        return flat
-
-    with pytest.raises(Unsupported, match="in place"):
-        converter.convert(Fn(forward, fc=nn.Linear(4, 4)), "keras", example_inputs=(torch.zeros(2, 4),))
+@pytest.mark.parametrize("dims", [(), (0,), ((0, -1),)])
+def test_squeezing_a_batch_of_any_size(dims: tuple[Any, ...]) -> None:
+    """PyTorch squeezes a batch of 1 away, which no graph with a batch axis does."""
+    squeezes = Fn(lambda m, x: m.fc(x).squeeze(*dims), fc=nn.Linear(4, 1))
+    with pytest.raises(Unsupported, match="axis 0 may have any length") as caught:
+        converter.convert(squeezes, "keras", example_inputs=(torch.zeros(1, 4),))
+    assert "x.squeeze(-1)" in caught.value.items[0].todo
+    made = back(squeezes, (3, 4), dynamic={})
+    x = torch.randn(3, 4)
+    assert np.allclose(keras.ops.convert_to_numpy(made.model(x)), squeezes(x).detach().numpy(), atol=1e-6)
+    assert "fixed batch size 3" in str(made.report.notes)
 
 
 def test_live_module_needs_examples() -> None:

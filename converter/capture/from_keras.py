@@ -26,6 +26,9 @@ def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = No
     unbuilt model.
     """
     graph = keras_nodes.functional(model)
+    if graph is None and examples is not None and not model.built:
+        keras_open_model.built(model, examples)
+        graph = keras_nodes.functional(model)
     if graph is None and type(model).__module__.split(".")[0] == "keras":
         raise UsageError(
             f"{type(model).__name__} {getattr(model, 'name', '')!r} has no functional graph. Expected a built "
@@ -150,10 +153,12 @@ class _Walk:
             if keras_nodes.is_tensor(tensor) and not keras_dtypes.alike(self.values[id(tensor)], tensor):
                 raise Refusal(f"it is given {self.values[id(tensor)].dtype}, where Keras's graph says {tensor.dtype}.")
         if cls != "Cast":
-            made = step.outputs[0].dtype
+            made, asked = step.outputs[0].dtype, args[:1] if cls == "Where" else ()
             args, kwargs = keras.tree.map_structure(
-                lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x, (args, kwargs)
+                lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x,
+                (args[len(asked) :], kwargs),
             )
+            args = (*asked, *args)  # a condition is no number
         result = capture_operation(self.g, operation, args, kwargs)
         for value, tensor in zip(keras_nodes.flat(result), step.outputs, strict=True):
             if not keras_dtypes.alike(value, tensor):
@@ -245,7 +250,7 @@ def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwar
 
 def _vetted(kind: str, operation: Any, args: list[Any]) -> None:
     """Refusal for what the row's vet refuses."""
-    vet = VETS.get((kind, type(operation).__name__))
+    vet = VETS.get((kind, keras_nodes.row_name(operation)))
     refusal = vet(lambda name: getattr(operation, name, None), [_given(a) for a in args]) if vet else None
     if refusal is not None:
         raise refusal
@@ -262,10 +267,11 @@ def _given(argument: Any) -> Any:
 
 def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..., Any]:
     cls = type(operation)
-    row = table.get(cls.__name__)
-    if row is None or cls.__module__.split(".")[0] != "keras":
-        known = "" if row is None else f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)"
-        raise Refusal(f"there is no mapping for this class{known}.", advice.of(cls.__name__) if row is None else "")
+    row = table.get(keras_nodes.row_name(operation))
+    if row is None:
+        like = cls.__name__ in table  # a name of Keras's, and a class that is not
+        known = f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)" if like else ""
+        raise Refusal(f"there is no mapping for this class{known}.", "" if like else advice.of(cls.__name__))
     return row
 
 

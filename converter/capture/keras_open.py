@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.capture import torch_nodes, torch_walk
+from converter.capture import keras_nodes, torch_nodes, torch_walk
 from converter.capture.keras_open_export import (
     SCOPE,
     CannotOpen,
@@ -37,10 +37,12 @@ OWN = frozenset({"_functional", "_layers", "_modules", "_tracker", "layers"})
 
 
 def opens(layer: Any) -> bool:
-    """Whether a layer is of the user's own class, holds the user's own function, or has no row and can do without."""
+    """Whether a layer has no row and can do without: the user's own class, or function, or one that is listed."""
     cls = type(layer)
-    own = cls.__module__.split(".")[0] != "keras" or cls.__name__ == "Lambda"
-    return own or (cls.__name__ in KERAS_OPENED and cls.__name__ not in KERAS_LAYERS)
+    if cls.__name__ == "Lambda":
+        return True
+    own = cls.__module__.split(".")[0] != "keras"
+    return (own or cls.__name__ in KERAS_OPENED) and keras_nodes.row_name(layer) not in KERAS_LAYERS
 
 
 def stays_whole(root: Any, opened: frozenset[int] = frozenset()) -> Callable[[Any], bool]:
@@ -48,7 +50,7 @@ def stays_whole(root: Any, opened: frozenset[int] = frozenset()) -> Callable[[An
     without = {id(layer) for i, layer in enumerate(layers_of(root)) if i in opened}
 
     def whole(layer: Any) -> bool:
-        return not opens(layer) and type(layer).__name__ in KERAS_LAYERS and id(layer) not in without
+        return not opens(layer) and keras_nodes.row_name(layer) in KERAS_LAYERS and id(layer) not in without
 
     return whole
 

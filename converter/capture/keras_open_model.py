@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from converter.capture import keras_dtypes, keras_open, torch_nodes
+import numpy as np
+
+from converter.capture import keras_dtypes, keras_nodes, keras_open, torch_nodes
 from converter.capture.captured import Captured
 from converter.capture.keras_open_export import CannotOpen, Slot, Spec, Traced, filled
 from converter.errors import Item, Unsupported, UsageError
@@ -32,17 +35,56 @@ def capture(g: Any, model: Any, examples: Sequence[Any] | None) -> Captured:
     g.graph.outputs.extend(made)
     g.remove_unused()
     g.opened(model.name, type(model).__name__)
-    return Captured(g, _positions(outputs), [], g.notes, g.roads, packed((args, kwargs)))
+    return Captured(g, _positions(outputs), [], g.notes, g.roads, Packing((args, kwargs), specs))
 
 
-def packed(arguments: Any) -> Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]]:
+def built(model: Any, examples: Sequence[Any]) -> None:
+    """Build a model by a call on the user's examples: its weights are made then. UsageError where that call fails."""
+    given = [keras_arrays(value) for value in examples]
+    try:
+        model(*given)
+    except Exception as error:  # whatever the user's call raises
+        raise UsageError(
+            f"example_inputs: {type(model).__name__} {model.name!r} cannot be called with them: "
+            f"{(str(error).strip().splitlines() or [type(error).__name__])[0]}"
+        ) from error
+
+
+def keras_arrays(value: Any) -> Any:
+    """Tensors of Keras's backend for arrays and tensors of any kind, in the structure that they are given in."""
+    import keras
+
+    def tensor(leaf: Any) -> Any:
+        plain = leaf.detach().cpu() if hasattr(leaf, "detach") else leaf
+        return keras.ops.convert_to_tensor(np.asarray(plain))
+
+    return keras.tree.map_structure(tensor, value)
+
+
+def pack_of(model: Any) -> Any:
+    """The packing of a model without a graph by what its build tells; None for one that has a graph."""
+    if keras_nodes.functional(model) is not None:
+        return None
+    args, kwargs, _, specs = _taken(model, None)
+    return Packing((args, kwargs), specs)
+
+
+@dataclass(frozen=True)
+class Packing:
     """The graph's inputs in a row -> the arguments of the model's call."""
 
-    def pack(values: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        args, kwargs = filled(arguments, values)
+    arguments: Any
+    specs: Sequence[Spec]
+
+    def __call__(self, values: Sequence[Any]) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Positional and named arguments."""
+        args, kwargs = filled(self.arguments, values)
         return tuple(args), kwargs
 
-    return pack
+    def zeros(self) -> list[np.ndarray]:
+        """Inputs to build a model of this class with: two examples, lengths that are open being 3."""
+        lengths = [[2 if n == "N" else 3 if isinstance(n, str) else n for n in shape] for shape, _ in self.specs]
+        return [np.zeros(shape, dtype) for shape, (_, dtype) in zip(lengths, self.specs, strict=True)]
 
 
 def _taken(model: Any, examples: Sequence[Any] | None) -> tuple[Any, Any, list[str], list[Spec]]:
@@ -50,9 +92,10 @@ def _taken(model: Any, examples: Sequence[Any] | None) -> tuple[Any, Any, list[s
     if not model.built:
         raise UsageError(
             f"{type(model).__name__} {model.name!r} is not built, so its weights do not exist yet. Call it once on an "
-            "input, or its build(input_shape), before it is converted."
+            "input, or its build(input_shape), before it is converted; or pass example_inputs=(array,)."
         )
-    parameters = [p for p in inspect.signature(model.call).parameters if p not in ("training", "mask")]
+    signature = inspect.signature(model.call).parameters
+    parameters = [name for name in signature if name not in ("training", "mask")]
     build = model.get_build_config() or {}
     shapes = build.get("shapes_dict") or {}
     if not shapes and build.get("input_shape") is not None:
@@ -63,10 +106,12 @@ def _taken(model: Any, examples: Sequence[Any] | None) -> tuple[Any, Any, list[s
             raise UsageError(f"example_inputs: the model's call takes {parameters}, and {len(examples)} are given.")
     else:
         given = {key.removesuffix("_shape"): shape for key, shape in shapes.items()}
-    if not given:
+    needed = [p for p in parameters if p not in given and _required(signature[p])]
+    if not given or needed:
+        what = f" as {', '.join(needed)}" if given else ""
         raise UsageError(
-            f"{type(model).__name__} {model.name!r} does not tell what it takes. Pass example_inputs=(array,), in the "
-            "order of its call's parameters."
+            f"{type(model).__name__} {model.name!r} does not tell what it takes{what}. Pass example_inputs=(array,), "
+            f"in the order of its call's parameters ({', '.join(parameters)})."
         )
     names: list[str] = []
     specs: list[Spec] = []
@@ -84,6 +129,11 @@ def _taken(model: Any, examples: Sequence[Any] | None) -> tuple[Any, Any, list[s
     return [], made, names, specs
 
 
+def _required(parameter: inspect.Parameter) -> bool:
+    named = parameter.kind not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return named and parameter.default is inspect.Parameter.empty
+
+
 def _mapped(path: tuple[Any, ...], value: Any, slot: Callable[[tuple[Any, ...], Any], Slot]) -> Any:
     """The structure of shapes or arrays with a Slot for each, dict keys in sorted order as Keras has them."""
     if isinstance(value, Mapping):
@@ -99,8 +149,10 @@ def _spec_of(leaf: Any, name: str, model: Any) -> Spec:
     if isinstance(leaf, (list, tuple)):
         shape, dtype = tuple(leaf), str(model.compute_dtype)
     else:
-        shape, dtype = tuple(int(length) for length in leaf.shape), str(leaf.dtype).removeprefix("torch.")
-        dtype = dtype.partition("'")[2].rstrip("'>") or dtype
+        import keras
+
+        shape, dtype = tuple(int(length) for length in leaf.shape), keras.backend.standardize_dtype(leaf.dtype)
+        dtype = str(model.compute_dtype) if "float" in dtype else dtype  # as Keras casts it
     lengths = [f"{name}_{i}" if length is None else int(length) for i, length in enumerate(shape)]
     return ("N", *lengths[1:]) if lengths else (), dtype
 

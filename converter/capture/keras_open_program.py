@@ -54,7 +54,9 @@ def _same(node: Any) -> Any:
     if name.startswith(("aten.to.", "aten._to_copy.")) or name == "aten.clone.default":
         return source if _alike(node, source) else None
     if name == "aten.slice.Tensor":
-        _, _, start, end, step = (*node.args, *(None, 0, None, None, 1)[len(node.args) :])
+        defaults = (None, 0, None, None, 1)
+        given = tuple(node.args)
+        _, _, start, end, step = given + defaults[len(given) :]
         return source if start in (0, None) and end in (ALL, None) and step == 1 else None
     if name in ("aten.view.default", "aten.reshape.default", "aten.expand.default"):
         return source if _alike(node, source) and _identical(node, source) else None

@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.errors import Item, Unsupported
-from converter.graph.graph import GraphBuilder, array, origin
+from converter.graph.graph import GraphBuilder, array, ir_shape, origin
 from converter.ops import base
 from converter.ops.base import Dims, Op, Perm
 from converter.ops.pad import Pad
@@ -46,6 +46,7 @@ class TorchGraph:
     def __init__(self, builder: GraphBuilder) -> None:
         self.builder = builder
         self.lengths: dict[int, tuple[Any, ...]] = {}
+        self.names: dict[str, str] = {}
         self.sources: dict[str, tuple[ir.Value, int]] = {}
         self.results: list[tuple[tuple[Any, ...], str]] = []
         self.alone: set[int] = set()
@@ -63,6 +64,10 @@ class TorchGraph:
     def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value:
         """An initializer that is no weight of the source; `like` gives a float its dtype."""
         return self.builder.constant(data, like)
+
+    def nested(self, name: str) -> GraphBuilder:
+        """A builder for a graph that is to be an attribute."""
+        return self.builder.nested(name)
 
     def shape(self, value: ir.Value) -> Dims:
         """The value's shape; None for a length known at run time only."""
@@ -89,12 +94,28 @@ class TorchGraph:
     def sized(self, value: ir.Value, lengths: tuple[Any, ...]) -> None:
         """Remember the lengths of a value."""
         self.lengths[id(value)] = lengths
+        self._named(value, lengths)
         if value.const_value is not None:
             return
         for axis, length in enumerate(lengths):
             known = self.sources.get(str(length))
             if not isinstance(length, int) and (known is None or len(lengths) <= max(3, len(self.shape(known[0])))):
                 self.sources[str(length)] = (value, axis)
+
+    def _named(self, value: ir.Value, lengths: tuple[Any, ...]) -> None:
+        """Give the axes of a value the names of their lengths, which are those of the inputs."""
+        if value.shape is None or len(value.shape) != len(lengths):
+            return
+        names = list(self.symbols(value))
+        for axis, length in enumerate(lengths):
+            if isinstance(length, int):
+                continue
+            name = names[axis]
+            if isinstance(name, str):
+                self.names.setdefault(str(length), name)
+            elif name is None:
+                names[axis] = self.names.get(str(length))
+        value.shape = ir_shape(names)
 
     def source(self, length: Any) -> tuple[ir.Value, int] | None:
         """A computed value with an axis of this length, which is a symbol of torch: the last one of few axes."""

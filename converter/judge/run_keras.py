@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FunctionType
 from typing import Any
 
@@ -17,23 +17,27 @@ from .runner import Boundary, NoFloat64, RunFn, Runner, attempt
 from .taps import Outputs, tap_name
 from .taps_keras import keras_taps
 
+Pack = Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]] | None
 _FLOATS = ("float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16")
 
 
-def keras_runner(model: Any, *, name: str = "keras", boundary: Boundary | None = None) -> Runner:
-    """A Runner from a model on the Keras backend of this process; inputs in the order of `model.inputs`."""
+def keras_runner(model: Any, *, name: str = "keras", boundary: Boundary | None = None, pack: Pack = None) -> Runner:
+    """A Runner from a model on the Keras backend of this process; inputs in the order of `model.inputs`.
+
+    `pack` makes the arguments of a model's call of its inputs in a row, where it has no graph that tells them.
+    """
     import keras
 
     def twin_in(dtype: str) -> RunFn:
-        twin, reason = rebuild(model, dtype)
+        twin, reason = rebuild(model, dtype, pack)
         if twin is None:
             raise NoFloat64(reason)
-        return keras_callable(twin, double=dtype == "float64")
+        return keras_callable(twin, double=dtype == "float64", pack=pack)
 
     policy, mixed = policies(model)
     return Runner(
         name,
-        keras_callable(model),
+        keras_callable(model, pack=pack),
         lambda: twin_in("float64"),
         backend=f"keras/{keras.backend.backend()}",
         boundary=boundary or Boundary(),
@@ -66,7 +70,7 @@ def _dtype_of(model: Any) -> str:
     return max(sizes, key=lambda name: sizes[name]) if sizes else "float32"
 
 
-def keras_callable(model: Any, *, double: bool = False) -> RunFn:
+def keras_callable(model: Any, *, double: bool = False, pack: Pack = None) -> RunFn:
     """arrays -> [(name, array)] with training=False, taps behind. `double`: the model is a float64 twin."""
 
     def run(arrays: Sequence[Array]) -> Outputs:
@@ -76,7 +80,8 @@ def keras_callable(model: Any, *, double: bool = False) -> RunFn:
             tensors = [keras.ops.convert_to_tensor(plain(array), dtype=str(array.dtype)) for array in arrays]
             kept = kept64() if double and keras.backend.backend() == "torch" else contextlib.nullcontext()
             with kept, keras_taps(keras.backend.backend()) as recorder:
-                leaves = list(_leaves("", model(packed(model, tensors), training=False)))
+                args, kwargs = pack(tensors) if pack is not None else ((packed(model, tensors),), {})
+                leaves = list(_leaves("", model(*args, **kwargs, training=False)))
             taps = [(i, found) for i, (_, leaf) in enumerate(leaves) if (found := recorder.tap(leaf)) is not None]
             outputs = [(name, _array(leaf)) for name, leaf in leaves]
             return outputs + [(tap_name(i, kind), _array(value)) for i, (kind, value) in taps]
@@ -84,18 +89,18 @@ def keras_callable(model: Any, *, double: bool = False) -> RunFn:
     return run
 
 
-def rebuild(model: Any, dtype: str = "float64") -> tuple[Any, str]:
+def rebuild(model: Any, dtype: str = "float64", pack: Pack = None) -> tuple[Any, str]:
     """(a twin of `model` that computes in `dtype`, ''), or (None, why there is none).
 
     The config's policies and casts become `dtype`; initialisers become zeros, for every weight is then copied by cast.
     Config constants that a float32 layer holds rounded (Normalization's mean) are rounded alike: they are its weights.
     """
     with _untouched_globals(), float64_keras() if dtype == "float64" else _policy_is(dtype):
-        twin, why = attempt(lambda: _twin(model, dtype))
+        twin, why = attempt(lambda: _twin(model, dtype, pack))
     return twin, f"{type(model).__name__} cannot be rebuilt: {why}" if why else ""
 
 
-def _twin(model: Any, dtype: str) -> Any:
+def _twin(model: Any, dtype: str, pack: Pack = None) -> Any:
     import keras
 
     with keras.utils.custom_object_scope(_custom_objects(model)), _own_code(), warnings.catch_warnings():
@@ -108,6 +113,9 @@ def _twin(model: Any, dtype: str) -> Any:
                 raise
             own = {key: value for key, value in config.items() if key not in ("name", "trainable", "dtype")}
             twin = type(model).from_config(own)
+    if not twin.built and pack is not None and hasattr(pack, "zeros"):
+        args, kwargs = pack([x.astype(dtype) if x.dtype.kind == "f" else x for x in pack.zeros()])
+        twin(*args, **kwargs)
     if not twin.built and model.built:
         twin.build_from_config(_retyped(model.get_build_config() or {}, dtype))
     _copy_weights(model, twin)

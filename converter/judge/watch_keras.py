@@ -14,17 +14,17 @@ import numpy as np
 
 from .compare import Array
 from .keep64_torch import kept64
-from .run_keras import exact_keras, float64_keras, keras_callable
+from .run_keras import Pack, exact_keras, float64_keras, keras_callable
 from .taps import Outputs
 from .watch import LINEAR, Calls, Emit, Key, Seen, Side, leaves, told
 
 
-def keras_side(model: Any, *, double: bool = True) -> Side:
+def keras_side(model: Any, *, double: bool = True, pack: Pack = None) -> Side:
     """A Side from a model in the precision that it is in; `double`: it is a float64 twin."""
     import keras
 
     def watched(emit: Emit) -> Callable[[Sequence[Array]], Outputs]:
-        run = keras_callable(model, double=double)
+        run = keras_callable(model, double=double, pack=pack)
 
         def call(arrays: Sequence[Array]) -> Outputs:
             with watching(model, emit):

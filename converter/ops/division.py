@@ -93,7 +93,12 @@ class FloorDivide(_Pair, Function):
         return Infix("//", n.x(0), n.x(1))
 
     def keras(self, n: View) -> Record:
-        return Call("ops.floor_divide", (n.x(0), n.x(1)))
+        if n.value(0).dtype != ir.DataType.DOUBLE:
+            return Call("ops.floor_divide", (n.x(0), n.x(1)))
+        # Keras's floor_divide and floor make float32 of float64, where the backend is torch or JAX; round does not.
+        whole = Infix("/", Infix("-", n.x(0), Call("ops.mod", (n.x(0), n.x(1)))), n.x(1))
+        none = Call("ops.equal", (n.x(1), 0))
+        return Call("ops.where", (none, Infix("/", n.x(0), n.x(1)), Call("ops.round", (whole,))))
 
     def body(self, g: Builder, *inputs: ir.Value) -> ir.Value:
         """Without the remainder the division has no fraction, but for rounding; by 0 it is what a / b is."""

@@ -191,9 +191,12 @@ class RMSNorm(_Over):
     def aten(
         g: TorchCapture, x: ir.Value, lengths: tuple[int, ...], weight: ir.Value | None, eps: float | None
     ) -> ir.Value:
-        if eps is None:
-            why = "eps=None is the precision of the dtype that it computes in, which is another one in float64."
-            raise Refusal(why, "Give it a number; in float32 it is eps=1.1920929e-07.")
+        if eps is None and x.dtype == ir.DataType.DOUBLE:
+            why = "eps=None is the precision of the dtype that it computes in."
+            raise Refusal(why, "Give it a number; in float64 it is eps=2.220446049250313e-16.")
+        if eps is None:  # float16 and bfloat16 are computed in float32
+            eps = float(np.finfo(np.float32).eps)
+            g.note(f"eps=None is the precision of float32, written as a number: epsilon={eps!r}, in float64 as well")
         op = RMSNorm(axes=_Over.last(g, x, lengths), epsilon=eps)
         if weight is not None and weight.const_value is None:
             return g.op(Mul(), g.op(op, x, g.constant(np.ones(lengths), like=x)), weight)

@@ -15,7 +15,6 @@ from converter.ops.base import (
     Capture,
     Dims,
     Op,
-    Refusal,
     TorchCapture,
     View,
     class_of,
@@ -316,15 +315,13 @@ class AveragePool(_Pool):
         count_include_pad: bool,
         divisor_override: int | None,
     ) -> ir.Value:
-        if divisor_override is not None:
-            if ceil_mode:
-                raise Refusal(f"divisor_override={divisor_override} with ceil_mode has no mapping.")
-            y = AveragePool.aten(g, x, kernel_size, stride, padding, False, True, None)
-            count = math.prod(spread(kernel_size, len(g.shape(x)) - 2))
-            return g.op(Mul(), y, g.constant(count / divisor_override, like=y))
         batched(g.shape(x), len(kernel_size))
         numbers_of(x)
         rank = len(g.shape(x)) - 2
+        if divisor_override is not None:
+            found = windows(g, x, kernel_size, stride, padding, (1,) * rank, (), ceil_mode)
+            means = g.op(AveragePool(**found, count_include_pad=int(any(found["pads"]))), x)
+            return g.op(Mul(), means, g.constant(math.prod(found["kernel_shape"]) / divisor_override, like=means))
         found = windows(g, x, kernel_size, stride, padding, (1,) * rank, (), False)
         if ceil_mode and found != (wide := windows(g, x, kernel_size, stride, padding, (1,) * rank, (), True)):
             whole = g.op(AveragePool(**wide, count_include_pad=1), x)

@@ -149,7 +149,9 @@ class Reshape(Op):
         if self.target[:1] == (0,) and known[1:].count(None) == 1:  # the layer keeps the batch, whatever it is
             return Layer("Reshape", {"target_shape": target(known[1:])}, inputs=(n.x(),))
         if known.count(None) > 1:
-            raise LookupError("it keeps several lengths that are known at run time only, and a Keras graph reads none")
+            from converter.ops.reshape import KEPT  # which is written with this file's ops
+
+            raise LookupError(KEPT)
         return Call("ops.reshape", (n.x(), target(known)))
 
     @keras_layer("Reshape", vet=refusals.one_unknown_length)
@@ -178,25 +180,24 @@ class Reshape(Op):
         "_unsafe_view.default",
         "flatten.using_ints",
         "unflatten.int",
-        "squeeze.default",
-        "squeeze.dim",
-        "squeeze.dims",
         "unsqueeze.default",
     )
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, *given: Any) -> ir.Value:
         before, after = g.sizes(x), g.made()
-        if len(before) == len(after) and all(_alike(a, b) for a, b in zip(before, after, strict=True)):
+        if len(before) == len(after) and all(alike(a, b) for a, b in zip(before, after, strict=True)):
             return x
         if x.const_value is not None:
             return g.reshaped(x, tuple(after))
-        kept = bool(before and after) and _alike(before[0], after[0])
+        kept = bool(before and after) and alike(before[0], after[0])
         if kept and len(after) == 2 and len(before) > 2:
             return g.op(Flatten(), x)
-        wanted = _target(before, after)
-        if wanted is not None:
-            return g.op(Reshape(target=wanted), x)
-        return _around_ones(g, x, before, after)
+        from converter.ops.reshape import reshaped  # which is written with this file's ops
+
+        wanted = fixed(before, after)
+        if wanted is None or sum(not isinstance(d, int) for d in after[1:]) > 1:
+            return reshaped(g, x, before, after)
+        return g.op(Reshape(target=wanted), x)
 
 
 class Unsqueeze(Op):
@@ -321,9 +322,9 @@ class Concat(Op):
         return g.op(Concat(axis=dim % len(g.shape(tensors[0]))), *tensors) if len(tensors) > 1 else tensors[0]
 
 
-def _target(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[int, ...] | None:
+def fixed(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[int, ...] | None:
     """The lengths as Reshape takes them: 0 for an axis that stays, one -1; None where more of them are symbols."""
-    stays = [i < len(before) and _alike(before[i], d) for i, d in enumerate(after)]
+    stays = [i < len(before) and alike(before[i], d) for i, d in enumerate(after)]
     made = [0 if stays[i] and (not i or not isinstance(d, int)) else d for i, d in enumerate(after)]
     open_ = [i for i, d in enumerate(made) if not isinstance(d, int)]
     if len(open_) > 1:
@@ -333,27 +334,7 @@ def _target(before: tuple[Any, ...], after: tuple[Any, ...]) -> tuple[int, ...] 
     return (-1, *made[1:]) if made else ()
 
 
-def _around_ones(g: TorchCapture, x: ir.Value, before: tuple[Any, ...], after: tuple[Any, ...]) -> ir.Value:
-    """The reshape of what is left without the axes of length 1, which go first and come last."""
-    from converter.ops.indexing import Squeeze  # which is written with this file's ops
-
-    gone = tuple(i for i, d in enumerate(before) if d == 1)
-    fresh = tuple(i for i, d in enumerate(after) if d == 1)
-    core, wanted = [d for d in before if d != 1], tuple(d for d in after if d != 1)
-    target_ = _target(tuple(core), wanted)
-    if target_ is None:
-        symbols = ", ".join(str(d) for d in after if not isinstance(d, int))
-        raise Refusal(
-            f"it makes axes of several lengths that are known at run time only ({symbols}).",
-            "Give all but one of them a number instead of a name in --input (example_inputs, dynamic).",
-        )
-    x = g.op(Squeeze(axes=gone), x) if gone else x
-    if not all(_alike(a, b) for a, b in zip(core, wanted, strict=False)) or len(core) != len(wanted):
-        x = g.op(Reshape(target=target_), x)
-    return g.op(Unsqueeze(axes=fresh), x) if fresh else x
-
-
-def _alike(one: Any, other: Any) -> bool:
+def alike(one: Any, other: Any) -> bool:
     """Whether two lengths are the same, be they numbers or torch's symbols."""
     return str(one) == str(other)
 

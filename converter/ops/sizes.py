@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Op
+from converter.ops.base import Builder, Op, Type
 from converter.ops.elementwise import Add, Div, Max, Min, Mul, Sub
 from converter.ops.embedding import Gather
 from converter.ops.indexing import Squeeze
+from converter.ops.shape import Concat
 
 
 class Shape(Op):
@@ -20,6 +23,30 @@ class Shape(Op):
 
 class Range(Op):
     """start, start + delta, ... up to, and without, limit; the inputs are three scalars."""
+
+
+class _Reshape(Op, abstract=True):
+    """ONNX's Reshape with a computed shape, for bodies; as an op of its own it has a fixed one (ops/shape.py)."""
+
+    def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+        x, lengths = types
+        if x is None or lengths is None or not isinstance(lengths.shape[0], int):
+            raise ValueError("a computed shape has a known number of lengths")
+        return (Type((None,) * lengths.shape[0], x.dtype),)
+
+
+_Reshape.__name__ = "Reshape"
+
+
+def shaped(g: Builder, x: ir.Value, lengths: Sequence[tuple[ir.Value, int] | int]) -> ir.Value:
+    """`x` with axes of these lengths: numbers, one -1 for what is left, or (tensor, axis) for its length there."""
+    parts = [
+        g.constant(np.asarray([each], np.int64))
+        if isinstance(each, int)
+        else g.op(Shape(start=each[1], end=each[1] + 1), each[0])
+        for each in lengths
+    ]
+    return g.op(_Reshape(), x, g.op(Concat(axis=0), *parts))
 
 
 def size(g: Builder, x: ir.Value, axis: int) -> ir.Value:

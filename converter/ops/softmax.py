@@ -71,6 +71,9 @@ class Softmax(Op):
         op = Softmax(axis=axes[0]) if len(axes) == 1 else SoftmaxOver(axes=tuple(sorted(a % rank for a in axes)))
         if mask is None:
             return g.op(op, x)
+        if not _spreads(g.shape(mask), g.shape(x)):
+            why = f"its mask of shape {g.shape(mask)} does not spread over its input of shape {g.shape(x)}"
+            raise Refusal(f"{why}, in Keras neither.", "Give a mask of the input's rank.")
         if mask.dtype != ir.DataType.BOOL:
             mask = g.op(Greater(), mask, g.constant(0.5, like=mask), role="mask")
         least = -3e4 if x.dtype == ir.DataType.FLOAT16 else -1e9
@@ -86,6 +89,12 @@ class Softmax(Op):
     @staticmethod
     def whole(g: TorchCapture, x: ir.Value, dim: int, half_to_float: bool) -> ir.Value:
         return _along(g, Softmax, cast(g, x, ir.DataType.FLOAT) if half_to_float else x, dim)
+
+
+def _spreads(mask: Dims, shape: Dims) -> bool:
+    """Whether a mask broadcasts to a shape, as far as lengths are known."""
+    ends = zip(reversed(mask), reversed(shape), strict=False)
+    return len(mask) <= len(shape) and all(m in (1, n) or m is None or n is None for m, n in ends)
 
 
 class LogSoftmax(Op):

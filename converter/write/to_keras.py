@@ -20,7 +20,7 @@ from converter.write.keras_tied import reversible
 from converter.write.names import identifier, operation_names
 
 HALVING = re.compile(
-    "arctan2|average|ceil|cumprod|cumsum|dot|expm1|floor|logaddexp|matmul|maximum|minimum|norm|prod|tensordot|var"
+    "arctan2|average|ceil|cumprod|cumsum|dot|expm1|floor|hypot|logaddexp|matmul|maximum|minimum|norm|prod|tensordot|var"
 )
 """Operations of Keras that make float32 of float64, where the backend is torch or JAX."""
 STATISTICS = frozenset({"moving_mean", "moving_variance"})

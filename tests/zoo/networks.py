@@ -121,13 +121,13 @@ KERAS: dict[str, Callable[[], Any]] = {
 
 
 def drawn(model: Any) -> None:
-    """Statistics, scales and offsets that are not those of a fresh network."""
+    """Statistics, scales and offsets, and heads of zeros, that are not those of a fresh network."""
     import torch
 
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for key, tensor in model.state_dict().items():
-            if not tensor.is_floating_point() or tensor.ndim > 1:
+            if not tensor.is_floating_point() or (tensor.ndim > 1 and bool(tensor.any())):
                 continue
             noise = torch.rand(tensor.shape, generator=generator)
             tensor.copy_(0.5 + noise if "var" in key or bool((tensor == 1).all()) else tensor + 0.1 * (noise - 0.5))
@@ -181,13 +181,14 @@ def main(names: list[str]) -> int:
         report = made.report.to_dict()
         exact = [rung for rung in report["rungs"] if rung["precision"] == "float64"]
         errors = [float(output["max_rel"] or 0) for rung in exact for output in rung["outputs"]]
-        shown = made.report.passed and made.report.proof and row["parameters"][0] == row["parameters"][1]
+        told = row["parameters"][0] == row["parameters"][1] or bool(made.report.trainable["why"])
+        shown = made.report.passed and made.report.proof and told
         failed += not shown
         print(
             f"{name:34} {'shown' if shown else 'NOT SHOWN'} passed={made.report.passed} proof={made.report.proof} "
             f"float64={max(errors, default=-1):.1e} parameters={row['parameters']} "
             f"lines={len(made.source.splitlines())} "
-            f"{time.perf_counter() - started:.0f} s {report.get('warnings')}",
+            f"{time.perf_counter() - started:.0f} s {report.get('warnings')} {report['trainable']['why']}",
             flush=True,
         )
     return int(failed > 0)
