@@ -52,6 +52,18 @@ class Words(nn.Module):
         return made
 
 
+class Queries(nn.Module):
+    """Tokens that are trained, repeated for every element of the batch and put before the sequence."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Parameter(torch.zeros(1, 2, 8))
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.tokens.repeat(x.shape[0], 1, 1), self.fc(x)], 1)
+
+
 LINE, PLANE, SPACE = (2, 4, 9), (2, 4, 6, 7), (2, 4, 3, 4, 5)
 ROWS: dict[str, Row] = {
     "ConvTranspose1d": (nn.ConvTranspose1d(4, 3, 3), (LINE,)),
@@ -86,7 +98,9 @@ ROWS: dict[str, Row] = {
     "Embedding padded": (Words(padding_idx=0), ((2, 6),)),
     "MultiheadAttention": (Attention(), ((2, 5, 8),)),
     "MultiheadAttention plain": (Attention(bias=False), ((2, 5, 8),)),
+    "MultiheadAttention with a bias of keys": (Attention(add_bias_kv=True), ((2, 5, 8),)),
     "MultiheadAttention between": (Between(kdim=6, vdim=6), ((2, 5, 8), (2, 4, 6))),
+    "tokens for a batch": (Queries(), ((2, 5, 8),)),
     "TransformerEncoderLayer": (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), ((2, 5, 8),)),
     "TransformerEncoderLayer norm first": (
         nn.TransformerEncoderLayer(8, 2, 16, activation="gelu", batch_first=True, norm_first=True),
