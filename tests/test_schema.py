@@ -21,6 +21,7 @@ def test_fields_are_the_schema(cls: type[base.Op]) -> None:
         if index is not None:
             assert index < schema.max_input, f"{cls.__name__} has no input {index}"
             continue
+        name = base.attribute_of(name)
         assert name in schema.attributes, f"{cls.__name__} has no attribute {name!r}"
         attribute = schema.attributes[name]
         if field.default is dataclasses.MISSING or field.default is None:
@@ -29,7 +30,7 @@ def test_fields_are_the_schema(cls: type[base.Op]) -> None:
         spec = spec.decode() if isinstance(spec, bytes) else spec
         assert field.default == pytest.approx(spec), f"{cls.__name__}.{name}: the schema says {spec}"
     required = {name for name, attribute in schema.attributes.items() if attribute.required}
-    assert required <= set(base.fields(cls))
+    assert required <= set(map(base.attribute_of, base.fields(cls)))
 
 
 @pytest.mark.parametrize("cls", FUNCTIONS, ids=lambda cls: cls.__name__)
@@ -56,7 +57,7 @@ def test_every_attribute_and_input_is_honoured_or_refused(cls: type[base.Op]) ->
     schema = onnx.defs.get_schema(cls.__name__, base.OPSET)
     fields, optional = base.fields(cls), onnx.defs.OpSchema.FormalParameterOption.Optional
     places = {spec.metadata["operand"] for spec in fields.values() if "operand" in spec.metadata}
-    missing = set(schema.attributes) - set(fields)
+    missing = set(schema.attributes) - set(map(base.attribute_of, fields))
     values = {each.name for i, each in enumerate(schema.inputs) if i not in places and each.option == optional}
     assert cls.reads <= values
     assert missing | (values - cls.reads) == set(cls.refuses)

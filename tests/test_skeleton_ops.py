@@ -249,6 +249,27 @@ def test_transpositions_move_through_several_outputs_and_around_inner_graphs(ops
     np.testing.assert_array_equal(after[1], before[1])
 
 
+def test_functions_call_functions_and_give_a_value_twice(ops: Any) -> None:
+    class Twice(Function):
+        """x, and what a Pair gives of it, twice."""
+
+        def outputs(self, *types: Type | None) -> tuple[Type, ...]:
+            x = types[0]
+            assert x is not None
+            return x, x, x
+
+        def body(self, g: Builder, *inputs: Any) -> tuple[ir.Value, ...]:
+            moved, _ = g.several(ops.Pair(), inputs[0], g.constant(1.0, like=inputs[0]))
+            return inputs[0], moved, moved
+
+    g = GraphBuilder()
+    x = g.input("x", ("N", 3), FLOAT)
+    g.graph.outputs.extend(g.several(Twice(), x))
+    data = np.random.default_rng(5).normal(size=(2, 3)).astype(np.float32)
+    for got, want in zip(both(g, data), (data, data + 1, data + 1), strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_a_number_has_no_axes(ops: Any) -> None:
     g = GraphBuilder()
     x = g.input("x", ("N", 3), FLOAT)

@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from converter import advice
-from converter.capture import keras_dtypes, keras_nodes, keras_open, keras_open_model
+from converter.capture import keras_custom, keras_dtypes, keras_nodes, keras_open, keras_open_model
 from converter.capture.captured import Captured
 from converter.capture.keras_graph import KerasGraph
 from converter.capture.keras_masks import Masks
@@ -18,7 +18,9 @@ from converter.graph.graph import Place, dims
 from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Refusal
 
 
-def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = None) -> Captured:
+def capture(
+    model: Any, share: bool = False, examples: Sequence[Any] | None = None, custom: Mapping[str, Any] | None = None
+) -> Captured:
     """Capture a built model; with `share` the graph's weights are the model's own memory.
 
     A Functional or Sequential model is walked, any other one is opened as a whole, with `examples` where its build does
@@ -35,6 +37,7 @@ def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = No
             "Functional or Sequential model; call it once on an input, or give its input shape."
         )
     with KerasGraph(model.name, share, capture_layer) as g:
+        g.custom = custom or {}
         return _walked(g, graph) if graph is not None else keras_open_model.capture(g, model, examples)
 
 
@@ -58,7 +61,7 @@ def _walked(g: KerasGraph, graph: Any) -> Captured:
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
     g.output_names = keras_nodes.names(flat)
-    return Captured(g, structure, inputs, walk.notes + g.notes, g.roads)
+    return Captured(g, structure, inputs, walk.notes + g.notes, g.roads, alone=g.alone)
 
 
 class _Walk:
@@ -153,10 +156,12 @@ class _Walk:
             if keras_nodes.is_tensor(tensor) and not keras_dtypes.alike(self.values[id(tensor)], tensor):
                 raise Refusal(f"it is given {self.values[id(tensor)].dtype}, where Keras's graph says {tensor.dtype}.")
         if cls != "Cast":
-            made = step.outputs[0].dtype
+            made, asked = step.outputs[0].dtype, args[:1] if cls == "Where" else ()
             args, kwargs = keras.tree.map_structure(
-                lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x, (args, kwargs)
+                lambda x: keras_dtypes.operation(self.g, made, x) if isinstance(x, ir.Value) else x,
+                (args[len(asked) :], kwargs),
             )
+            args = (*asked, *args)  # a condition is no number
         result = capture_operation(self.g, operation, args, kwargs)
         for value, tensor in zip(keras_nodes.flat(result), step.outputs, strict=True):
             if not keras_dtypes.alike(value, tensor):
@@ -184,6 +189,13 @@ def capture_layer(
 
     `masks`: what lies beside the tensors of the first argument, for a row that takes `masks`.
     """
+    found = keras_custom.given_for(g.custom, layer)
+    if found is not None:
+        g.opened(g.place.path, type(layer).__name__, "custom=")
+        if hasattr(type(layer), "kconvert_given"):
+            g.alone.append(g.place.path)
+        with g.reading(layer):
+            return keras_custom.write(g, layer, args, kwargs, *found)
     if keras_open.opens(layer):
         if kwargs.get("training") is True:
             raise Refusal(advice.TRAINING, advice.NO_TRAINING)
@@ -248,7 +260,7 @@ def capture_operation(g: KerasGraph, operation: Any, args: tuple[Any, ...], kwar
 
 def _vetted(kind: str, operation: Any, args: list[Any]) -> None:
     """Refusal for what the row's vet refuses."""
-    vet = VETS.get((kind, type(operation).__name__))
+    vet = VETS.get((kind, keras_nodes.row_name(operation)))
     refusal = vet(lambda name: getattr(operation, name, None), [_given(a) for a in args]) if vet else None
     if refusal is not None:
         raise refusal
@@ -265,10 +277,11 @@ def _given(argument: Any) -> Any:
 
 def _row(table: Mapping[str, Callable[..., Any]], operation: Any) -> Callable[..., Any]:
     cls = type(operation)
-    row = table.get(cls.__name__)
-    if row is None or cls.__module__.split(".")[0] != "keras":
-        known = "" if row is None else f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)"
-        raise Refusal(f"there is no mapping for this class{known}.", advice.of(cls.__name__) if row is None else "")
+    row = table.get(keras_nodes.row_name(operation))
+    if row is None:
+        like = cls.__name__ in table  # a name of Keras's, and a class that is not
+        known = f" (it is {cls.__module__}.{cls.__name__}, not Keras's own)" if like else ""
+        raise Refusal(f"there is no mapping for this class{known}.", "" if like else advice.of(cls.__name__))
     return row
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -63,7 +64,7 @@ class Masks:
         """
         import keras
 
-        layer, cls = step.operation, type(step.operation).__name__
+        layer, cls = step.operation, keras_nodes.row_name(step.operation)
         opened = keras_open.opens(layer)
         if cls not in KERAS_LAYERS and not opened:
             return {}
@@ -79,7 +80,7 @@ class Masks:
 
     def beside(self, step: keras_nodes.Step) -> list[Mask]:
         """The masks of the first argument's tensors, for a row that takes `masks`."""
-        if keras_open.opens(step.operation) or not takes(type(step.operation).__name__, "masks"):
+        if keras_open.opens(step.operation) or not takes(keras_nodes.row_name(step.operation), "masks"):
             return []
         return [self.of(tensor) for tensor in keras_nodes.flat(_first(step))]
 
@@ -99,11 +100,12 @@ class Masks:
             return given if given is not None else [mask() if mask is not None else None for mask in beside]
 
         opened = keras_open.opens(layer)
-        rule = None if opened else KERAS_MASKS.get(type(layer).__name__)
+        rule = None if opened else KERAS_MASKS.get(keras_nodes.row_name(layer))
         plain = type(layer).compute_mask is keras.Layer.compute_mask
+        ruled = self._ruled(rule, layer, place, [values(t) for t in tensors], before) if rule is not None else None
         for i, tensor in enumerate(step.outputs):
-            if rule is not None:
-                self.put(tensor, self._ruled(rule, layer, place, [values(t) for t in tensors], before))
+            if ruled is not None:
+                self.put(tensor, lambda i=i: ruled()[i] if i < len(ruled()) else None)  # type: ignore[misc]
             elif plain:
                 self.put(tensor, lambda i=i: (before()[i : i + 1] or [None])[0])  # type: ignore[misc]
             elif opened:
@@ -112,14 +114,18 @@ class Masks:
                 self.put(tensor, lambda: self._unknown(layer, before()))
 
     def _ruled(
-        self, rule: Callable[..., Mask], layer: Any, place: Place, inputs: list[Any], before: Callable[[], list[Mask]]
-    ) -> Lazy:
-        def mask() -> Mask:
+        self, rule: Callable[..., Any], layer: Any, place: Place, inputs: list[Any], before: Callable[[], list[Mask]]
+    ) -> Callable[[], Sequence[Mask]]:
+        """What the rule of a layer lays beside its outputs, asked once: of one mask alone, beside the first."""
+
+        @functools.cache
+        def masks() -> Sequence[Mask]:
             given = before()
             with self.g.at(place), self.g.role("mask"):
-                return rule(self.g, layer, inputs, given)
+                made = rule(self.g, layer, inputs, given)
+            return made if isinstance(made, (list, tuple)) else [made]
 
-        return mask
+        return masks
 
     def _opened(
         self, step: keras_nodes.Step, place: Place, values: Callable[[Any], Any], before: list[Mask], index: int

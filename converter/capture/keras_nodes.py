@@ -34,6 +34,14 @@ def functional(model: Any) -> Any:
     return model if getattr(model, "_nodes_by_depth", None) else None
 
 
+def row_name(layer: Any) -> str:
+    """What rows in ops/ call the class of a layer: 'Dense', or 'package>Name' for a class that is not Keras's own."""
+    import keras
+
+    cls = type(layer)
+    return cls.__name__ if cls.__module__.split(".")[0] == "keras" else keras.saving.get_registered_name(cls)
+
+
 def steps(graph: Any) -> Iterator[Step]:
     """The calls of a functional graph, operands first, each branch as a whole; InputLayers are left out."""
     own = {id(node) for nodes in graph._nodes_by_depth.values() for node in nodes}

@@ -12,7 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.capture import torch_nodes, torch_walk
+from converter.capture import keras_nodes, torch_nodes, torch_walk
 from converter.capture.keras_open_export import (
     SCOPE,
     CannotOpen,
@@ -37,10 +37,12 @@ OWN = frozenset({"_functional", "_layers", "_modules", "_tracker", "layers"})
 
 
 def opens(layer: Any) -> bool:
-    """Whether a layer is of the user's own class, holds the user's own function, or has no row and can do without."""
+    """Whether a layer has no row and can do without: the user's own class, or function, or one that is listed."""
     cls = type(layer)
-    own = cls.__module__.split(".")[0] != "keras" or cls.__name__ == "Lambda"
-    return own or (cls.__name__ in KERAS_OPENED and cls.__name__ not in KERAS_LAYERS)
+    if cls.__name__ == "Lambda":
+        return True
+    own = cls.__module__.split(".")[0] != "keras"
+    return (own or cls.__name__ in KERAS_OPENED) and keras_nodes.row_name(layer) not in KERAS_LAYERS
 
 
 def stays_whole(root: Any, opened: frozenset[int] = frozenset()) -> Callable[[Any], bool]:
@@ -48,7 +50,7 @@ def stays_whole(root: Any, opened: frozenset[int] = frozenset()) -> Callable[[An
     without = {id(layer) for i, layer in enumerate(layers_of(root)) if i in opened}
 
     def whole(layer: Any) -> bool:
-        return not opens(layer) and type(layer).__name__ in KERAS_LAYERS and id(layer) not in without
+        return not opens(layer) and keras_nodes.row_name(layer) in KERAS_LAYERS and id(layer) not in without
 
     return whole
 
@@ -77,12 +79,12 @@ def write(
     """
     if getattr(layer, "compute_dtype", None) != getattr(layer, "variable_dtype", None):
         raise Refusal("a class of the user's is opened in one dtype, and it computes in mixed precision.", TODO)
-    given, slotted = _slotted((list(args), dict(kwargs)))
-    specs = [_spec(value, i) for i, value in enumerate(given)]
+    given, places = slotted((list(args), dict(kwargs)))
+    specs = [spec(value, i) for i, value in enumerate(given)]
     opened: frozenset[int] = frozenset()
     for _ in range(MOST_RETRIES):
         try:
-            found = traced(g, layer, slotted, specs, opened)
+            found = traced(g, layer, places, specs, opened)
             return _Writing(g, layer, found, given, scoped).run(), found.outputs
         except CannotOpen as error:
             raise Refusal(f"{error}.", TODO) from error
@@ -92,18 +94,18 @@ def write(
     raise last
 
 
-def traced(g: Any, layer: Any, slotted: Any, specs: Sequence[Spec], opened: frozenset[int] = frozenset()) -> Traced:
+def traced(g: Any, layer: Any, places: Any, specs: Sequence[Spec], opened: frozenset[int] = frozenset()) -> Traced:
     """The layer's program, traced here or in the graph's worker; CannotOpen where it cannot be."""
     import keras
 
-    args, kwargs = slotted
+    args, kwargs = places
     if keras.backend.backend() == "torch":
         return trace(layer, args, kwargs, specs, stays_whole(layer, opened))
     worker: Worker = g.worker()
     return worker.trace(layer, args, kwargs, specs, opened)
 
 
-def _slotted(structure: Any) -> tuple[list[ir.Value], Any]:
+def slotted(structure: Any) -> tuple[list[ir.Value], Any]:
     """The values of a structure in a row, and the structure with Slots in their places."""
     values: list[ir.Value] = []
 
@@ -119,12 +121,21 @@ def _slotted(structure: Any) -> tuple[list[ir.Value], Any]:
     return values, made
 
 
-def _spec(value: ir.Value, index: int) -> Spec:
+def spec(value: ir.Value, index: int) -> Spec:
     lengths: list[int | str] = []
     for axis, length in enumerate(value.shape.dims if value.shape is not None else ()):
         known = length if isinstance(length, int) else getattr(length, "value", None)
         lengths.append(known if known is not None else ("N" if axis == 0 else f"{index}:{axis}"))
     return tuple(lengths), str(value.dtype.numpy()) if value.dtype is not None else "float32"
+
+
+def check_lengths(program: Any, specs: Sequence[Spec], todo: str = TODO) -> None:
+    """Refusal where tracing has fixed a length that is open."""
+    for node, (lengths, _) in zip(torch_nodes.inputs(program), specs, strict=True):
+        for axis, (made, wanted) in enumerate(zip(torch_nodes.shape_of(node) or (), lengths, strict=True)):
+            if isinstance(wanted, str) and isinstance(made, int):
+                which = "the batch" if axis == 0 else f"axis {axis}"
+                raise Refusal(f"its code fixes {which} of an input, which the model leaves open.", todo)
 
 
 @dataclass(frozen=True)
@@ -151,18 +162,11 @@ class _Writing:
     def run(self) -> list[ir.Value]:
         """Write the program."""
         program = self.traced.program
-        self._check_lengths(program)
+        check_lengths(program, self.traced.specs)
         simplified(program)
         return torch_walk.write(
             self.g, program, self.given, self.root, self._weight, where=self._where, leaf=self._kept
         )
-
-    def _check_lengths(self, program: Any) -> None:
-        for node, (lengths, _) in zip(torch_nodes.inputs(program), self.traced.specs, strict=True):
-            for axis, (made, wanted) in enumerate(zip(torch_nodes.shape_of(node) or (), lengths, strict=True)):
-                if isinstance(wanted, str) and isinstance(made, int):
-                    which = "the batch" if axis == 0 else f"axis {axis}"
-                    raise Refusal(f"its code fixes {which} of an input, which the model leaves open.", TODO)
 
     # Where a node stands ---------------------------------------------------------------------------------------------
 
@@ -291,3 +295,16 @@ def _attribute(holder: Any, inner: Any) -> str:
             if entry is inner:
                 return f"{name.lstrip('_')}_{key}"
     return ""
+
+
+def attributes(root: Any) -> list[tuple[str, Any]]:
+    """A layer and every layer inside it with the attributes that lead to it, holders before what they hold."""
+    found: list[tuple[str, Any]] = []
+    ahead = [("", root)]
+    while ahead:
+        path, holder = ahead.pop(0)
+        found.append((path, holder))
+        for inner in holder._layers:
+            name = _attribute(holder, inner) or str(inner.name)
+            ahead.append((f"{path}/{name}" if path else name, inner))
+    return found

@@ -120,7 +120,7 @@ def _trace(
     keras.config.disable_traceback_filtering()
     try:
         with contextlib.ExitStack() as stack:
-            for setting in (recorder.patched(), _symbolic_sizes(), _quiet(), torch.no_grad()):
+            for setting in (recorder.patched(), _symbolic_sizes(), quiet(), torch.no_grad()):
                 stack.enter_context(setting)
             stack.enter_context(torch.fx.traceback.preserve_node_meta())
             program = torch.export.export(Opened(), tuple(given), dynamic_shapes=(tuple(dynamic),), strict=False)
@@ -299,7 +299,7 @@ def _asked(layer: Any, own: Any, args: Any, kwargs: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without torch's log of what it could not trace: that is told as a refusal."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.ERROR))

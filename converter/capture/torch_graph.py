@@ -65,6 +65,10 @@ class TorchGraph:
         """An initializer that is no weight of the source; `like` gives a float its dtype."""
         return self.builder.constant(data, like)
 
+    def nested(self, name: str) -> GraphBuilder:
+        """A builder for a graph that is to be an attribute."""
+        return self.builder.nested(name)
+
     def shape(self, value: ir.Value) -> Dims:
         """The value's shape; None for a length known at run time only."""
         return self.builder.shape(value)

@@ -1,4 +1,4 @@
-"""Modules of torch.nn that are kept whole: in a live model their forward is one node of the program, for the time of
+"""Modules that are kept whole: in a live model their forward is one node of the program, for the time of
 the export; in a program that was exported before they are a region, from the first to the last call of the module."""
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Call:
 
     def written(self, g: Any, inputs: Sequence[Any]) -> Any:
         """What the row of the module's class makes of the values of its tensors and weights."""
-        row = TORCH_MODULES[type(self.module).__name__].row
+        row = TORCH_MODULES[row_name(self.module)].row
         weights = dict(zip(self.weights, inputs[self.tensors :], strict=True))
         leaf = Leaf(type(self.module).__name__, functools.partial(getattr, self.module), weights)
         args, kwargs = _filled((self.args, self.kwargs), inputs)
@@ -69,6 +69,17 @@ def _flat(made: Any) -> tuple[Any, ...]:
     return (made,)
 
 
+def row_name(module: Any) -> str:
+    """What rows in ops/ call the class of a live module, see `torch_module`."""
+    cls = type(module)
+    part = vars(cls).get("kconvert")
+    return f"kconvert>{part}" if isinstance(part, str) else _named(f"{cls.__module__}.{cls.__qualname__}")
+
+
+def _named(cls: str) -> str:
+    return cls.rsplit(".", 1)[-1] if cls.startswith("torch.nn.") else cls
+
+
 # In a live model ---------------------------------------------------------------------------------------------------
 
 
@@ -79,9 +90,8 @@ def kept(model: Any) -> Iterator[list[Call]]:
     changed: list[Any] = []
     try:
         for module in model.modules():
-            known = TORCH_MODULES.get(type(module).__name__)
-            builtin = type(module).__module__.startswith("torch.nn.")
-            if known is not None and known.outputs is not None and builtin and "forward" not in vars(module):
+            known = TORCH_MODULES.get(row_name(module))
+            if known is not None and known.outputs is not None and "forward" not in vars(module):
                 changed.append(module)
                 vars(module)["forward"] = _one_node(module, known, calls)
         yield calls
@@ -157,11 +167,11 @@ def regions(graph: Any, weights: Mapping[str, tuple[str, Any]]) -> dict[str, Reg
     groups: dict[tuple[str, str, int], list[Any]] = {}
     for node in torch_nodes.calls(graph):
         at = torch_nodes.where(node)
-        if at.builtin and at.cls.rsplit(".", 1)[-1] in rows:
+        if _named(at.cls) in rows:
             groups.setdefault((at.path, at.cls, at.call), []).append(node)
     found: dict[str, Region | None] = {}
     for (path, cls, _), nodes in groups.items():
-        name = cls.rsplit(".", 1)[-1]
+        name = _named(cls)
         read = rows[name].options
         options = None if read is None else read([(str(n.target), dict(torch_nodes.arguments(n))) for n in nodes])
         names = {node.name for node in nodes}

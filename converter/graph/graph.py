@@ -254,12 +254,7 @@ class GraphBuilder:
         `count` is how many outputs it has; 0 for those that the op always has. Raises ValueError where ONNX refuses
         the inputs.
         """
-        given = list(inputs)
-        for index, content in base.operands_of(op).items():
-            given.extend([None] * (index + 1 - len(given)))
-            given[index] = self._operand(content, given[0], base.kind_of(type(op), index))
-        while given and given[-1] is None:
-            given.pop()
+        given = self.given(op, inputs)
         attributes = base.attributes(op)
         made = self._types(op, given, attributes, count)
         stem = self.name(place.path or op.__class__.__name__)
@@ -281,6 +276,16 @@ class GraphBuilder:
             self.graph.insert_before(before, node)
         return node
 
+    def given(self, op: Op, inputs: Sequence[ir.Value | None]) -> list[ir.Value | None]:
+        """All inputs of a node: those that are given, and the constants that the op's fields stand for."""
+        given = list(inputs)
+        for index, content in base.operands_of(op).items():
+            given.extend([None] * (index + 1 - len(given)))
+            given[index] = self._operand(content, given[0], base.kind_of(type(op), index))
+        while given and given[-1] is None:
+            given.pop()
+        return given
+
     def _types(
         self, op: Op, given: Sequence[ir.Value | None], attributes: Sequence[ir.Attr], count: int
     ) -> list[tuple[Symbols, ir.DataType]]:
@@ -292,9 +297,9 @@ class GraphBuilder:
         found = schema.infer(type(op).__name__, attributes, inputs, count or op.count(), outer)
         return [(each.shape, ir.DataType(each.dtype)) for each in found]
 
-    def nested(self, name: str) -> GraphBuilder:
+    def nested(self, name: str, cls: type[GraphBuilder] | None = None) -> GraphBuilder:
         """A builder for a graph that is to be an attribute (a loop's body, a branch); it may read this one's values."""
-        made = GraphBuilder(name)
+        made = (cls or GraphBuilder)(name)
         made.place, made.to_numpy, made._role, made._names = self.place, self.to_numpy, self._role, self._names
         return made
 

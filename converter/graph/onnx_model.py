@@ -19,19 +19,13 @@ LIMIT = 2**31 - 2**20
 
 def onnx_model(g: GraphBuilder) -> ir.Model:
     """A model that shares its weights' memory with the graph; nodes, values and functions are its own."""
-    values: dict[int, ir.Value] = {}
     functions: Functions = {}
-
-    def value_of(value: ir.Value) -> ir.Value:
-        if id(value) not in values:
-            values[id(value)] = _copy(value)
-        return values[id(value)]
-
+    value_of = _copies()
     nodes = _nodes(g.graph, value_of, functions)
     inputs_ = [value_of(v) for v in g.graph.inputs]
     used = [v for v in (value_of(i) for i in g.graph.initializers.values()) if v.uses() or v.is_graph_output()]
     outputs = [value_of(v) for v in g.graph.outputs]
-    outputs = _distinct(outputs, inputs_, nodes)
+    outputs = _distinct(outputs, nodes)
     _named(outputs, g.output_names, inputs_, [*used, *(out for node in nodes for out in node.outputs)])
     graph = ir.Graph(
         inputs_, outputs, nodes=nodes, initializers=used, opset_imports={"": base.OPSET, base.DOMAIN: 1}, name="model"
@@ -43,6 +37,18 @@ def onnx_model(g: GraphBuilder) -> ir.Model:
 
 Values = Callable[[ir.Value], ir.Value]
 Functions = dict[tuple[str, str, str], ir.Function]
+
+
+def _copies() -> Values:
+    """What gives for a value its copy, which is made once."""
+    values: dict[int, ir.Value] = {}
+
+    def value_of(value: ir.Value) -> ir.Value:
+        if id(value) not in values:
+            values[id(value)] = _copy(value)
+        return values[id(value)]
+
+    return value_of
 
 
 def _nodes(graph: ir.Graph, value_of: Values, functions: Functions) -> list[ir.Node]:
@@ -70,18 +76,22 @@ def _nodes(graph: ir.Graph, value_of: Values, functions: Functions) -> list[ir.N
 
 def _attribute(attribute: ir.Attr, value_of: Values, functions: Functions) -> ir.Attr:
     """An attribute; a graph in it is copied, and reads the copies of what it captures."""
-
-    def copied(graph: ir.Graph) -> ir.Graph:
-        nodes = _nodes(graph, value_of, functions)
-        inputs, outputs = ([value_of(v) for v in values] for values in (graph.inputs, graph.outputs))
-        initializers = [value_of(v) for v in graph.initializers.values()]
-        return ir.Graph(inputs, outputs, nodes=nodes, initializers=initializers, name=graph.name)
-
     if attribute.type == ir.AttributeType.GRAPH:
-        return ir.AttrGraph(attribute.name, copied(attribute.as_graph()))
+        return ir.AttrGraph(attribute.name, _inner(attribute.as_graph(), value_of, functions))
     if attribute.type == ir.AttributeType.GRAPHS:
-        return ir.AttrGraphs(attribute.name, [copied(graph) for graph in attribute.as_graphs()])
+        copied = [_inner(graph, value_of, functions) for graph in attribute.as_graphs()]
+        return ir.AttrGraphs(attribute.name, copied)
     return attribute
+
+
+def _inner(graph: ir.Graph, value_of: Values, functions: Functions) -> ir.Graph:
+    """A copy of a graph that stands in an attribute, or is a function's body, with the functions that it calls."""
+    nodes = _nodes(graph, value_of, functions)
+    inputs, outputs = ([value_of(v) for v in values] for values in (graph.inputs, graph.outputs))
+    made = _distinct(outputs, nodes)
+    initializers = [value_of(v) for v in graph.initializers.values()]
+    imports = dict(graph.opset_imports)
+    return ir.Graph(inputs, made, nodes=nodes, initializers=initializers, opset_imports=imports, name=graph.name)
 
 
 def proto(g: GraphBuilder) -> Any:
@@ -151,18 +161,18 @@ def _copy(value: ir.Value) -> ir.Value:
     return copy
 
 
-def _distinct(outputs: list[ir.Value], inputs: list[ir.Value], nodes: list[ir.Node]) -> list[ir.Value]:
-    """ONNX wants each output once, made by a node: repeated outputs and outputs that are inputs go through Identity."""
-    seen: set[int] = {id(v) for v in inputs}
+def _distinct(outputs: list[ir.Value], nodes: list[ir.Node]) -> list[ir.Value]:
+    """ONNX wants each output once, made by one of the graph's own nodes: others go through Identity."""
+    made = {id(out) for node in nodes for out in node.outputs}
     result: list[ir.Value] = []
     for value in outputs:
-        if id(value) in seen or value.const_value is not None:
+        if id(value) not in made:
             node = ir.Node("", "Identity", [value], num_outputs=1, name=f"{value.name}/identity_{len(result)}")
             fresh = node.outputs[0]
             fresh.name, fresh.shape, fresh.type = f"{value.name}/output_{len(result)}", value.shape, value.type
             nodes.append(node)
             value = fresh
-        seen.add(id(value))
+        made.discard(id(value))
         result.append(value)
     return result
 
@@ -189,6 +199,19 @@ def _named(outputs: list[ir.Value], names: list[str], inputs: list[ir.Value], va
         value.name = name
 
 
+class _Body(GraphBuilder):
+    """Writes the body of a function; one inside of it is spelled out, for onnxruntime finds none in another one."""
+
+    def several(self, op: base.Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> tuple[ir.Value, ...]:
+        if op.domain != base.DOMAIN:
+            return super().several(op, *inputs, role=role, **facts)
+        made = op.body(self, *self.given(op, inputs))
+        return made if isinstance(made, tuple) else (made,)
+
+    def nested(self, name: str, cls: type[GraphBuilder] | None = None) -> GraphBuilder:
+        return super().nested(name, cls or _Body)
+
+
 def _function(node: ir.Node, functions: Functions) -> str:
     """The overload of the function for this node's configuration, which is made once; it takes the node's inputs."""
     op = base.of(node)
@@ -198,7 +221,7 @@ def _function(node: ir.Node, functions: Functions) -> str:
     overload = hashlib.sha256(key_text.encode()).hexdigest()[:12]
     key = (node.domain, node.op_type, overload)
     if key not in functions:
-        body = GraphBuilder(node.op_type)
+        body = _Body(node.op_type)
         body.place = place_of(node)
         formals = [
             ir.Value(name=f"x{i}", shape=ir_shape(shape), type=None if value is None else value.type)
@@ -210,8 +233,8 @@ def _function(node: ir.Node, functions: Functions) -> str:
         body.graph.outputs.extend(made if isinstance(made, tuple) else (made,))
         _agree(node, body.graph.outputs)
         body.remove_unused()
-        _inline_constants(body.graph)
-        graph = body.graph
+        graph = _inner(body.graph, _copies(), functions)
+        _inline_constants(graph)
         functions[key] = ir.Function(node.domain, node.op_type, overload, graph=graph, attributes=_declared(node))
     return overload
 

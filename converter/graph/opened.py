@@ -39,6 +39,9 @@ class _Before:
         with self.g.at(place_of(self.node)):
             return self.g.constant(data, like)
 
+    def nested(self, name: str) -> GraphBuilder:
+        return self.g.nested(name)
+
     def shape(self, value: ir.Value) -> Dims:
         return dims(value)
 

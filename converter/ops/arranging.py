@@ -55,14 +55,12 @@ class Tile(Op):
         repeats = (1,) * -missing + tuple(repeats)
         if missing > 0:
             x = g.op(Unsqueeze(axes=tuple(range(missing))), x)
-        open_ = [axis for axis, r in enumerate(repeats) if not isinstance(r, int)]
+        open_ = [i for i, r in enumerate(repeats) if not isinstance(r, int)]
         if any(g.shape(x)[axis] != 1 for axis in open_):
             raise Refusal("how often it repeats is known at run time only.", FIXED)
-        if open_:  # which is broadcasting, where there is one
-            sizes = [g.made()[axis] if axis in open_ else d for axis, d in enumerate(g.sizes(x))]
-            x = expanded(g, x, tuple(sizes))
-            repeats = tuple(1 if axis in open_ else r for axis, r in enumerate(repeats))
-        return g.op(Tile(repeats=repeats), x) if set(repeats) - {1} else x
+        fixed = tuple(1 if i in open_ else r for i, r in enumerate(repeats))
+        x = g.op(Tile(repeats=fixed), x) if set(fixed) - {1} else x
+        return expanded(g, x, g.made()) if open_ else x
 
 
 class RepeatInterleave(Function):

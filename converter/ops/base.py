@@ -1,8 +1,8 @@
 """What an op is, and the registries that all ops enter by being defined.
 
 One class stands for one ONNX operator (or one function of the domain `kconvert`). Its annotated fields are the
-operator's attributes, with the spec's names and defaults; a field made by `operand` is one that ONNX passes as a
-constant input. Methods say what the op becomes in each target; static methods marked `keras_layer` or
+operator's attributes, with the spec's names (see `attribute_of`) and defaults; a field made by `operand` is one that
+ONNX passes as a constant input. Methods say what the op becomes in each target; static methods marked `keras_layer` or
 `keras_operation` say which Keras construct it is captured from, those marked `torch_operation` which of PyTorch's.
 """
 
@@ -82,6 +82,7 @@ class Builder(Protocol):
     def op(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> ir.Value: ...
     def several(self, op: Op, *inputs: ir.Value | None, role: str = "", **facts: str) -> tuple[ir.Value, ...]: ...
     def constant(self, data: Any, like: ir.Value | None = None) -> ir.Value: ...
+    def nested(self, name: str) -> Any: ...
     def shape(self, value: ir.Value) -> Dims: ...
     def symbols(self, value: ir.Value) -> tuple[int | str | None, ...]: ...
 
@@ -153,6 +154,8 @@ class Op:
         if vars(cls).keys() & {"shape", "dtype"}:
             raise TypeError(f"{cls.__name__}: what an op gives is said by outputs(), not by shape() and dtype()")
         key = (cls.domain, cls.__name__)
+        if taken := {f.name for f in dataclasses.fields(cls)} & vars(Op).keys():  # type: ignore[arg-type]
+            raise TypeError(f"{cls.__name__}: every op has a {sorted(taken)} of its own, see attribute_of()")
         if not abstract:
             if key in REGISTRY:
                 raise TypeError(f"{key} is registered twice")
@@ -278,8 +281,13 @@ def attributes(op: Op) -> list[ir.Attr]:
     """The attributes that the op's fields stand for, as ONNX types them."""
     cls = type(op)
     names = [name for name, spec in fields(cls).items() if "operand" not in spec.metadata]
-    given = {name: content for name in names if (content := getattr(op, name)) is not None}
+    given = {attribute_of(name): content for name in names if (content := getattr(op, name)) is not None}
     return [schema.attribute(cls.domain, cls.__name__, name, content) for name, content in given.items()]
+
+
+def attribute_of(field: str) -> str:
+    """The attribute that a field stands for: `body_` is Scan's `body`, a name that every op has for its own."""
+    return field.removesuffix("_")
 
 
 def operands_of(op: Op) -> dict[int, Any]:
@@ -335,12 +343,13 @@ def of(node: ir.Node) -> Op:
     if cls is None:
         raise LookupError(f"there is no mapping for the operator {node.op_type}")
     declared = fields(cls)
+    names = {attribute_of(name): name for name, spec in declared.items() if "operand" not in spec.metadata}
     found: dict[str, Any] = {}
     for name, attribute in node.attributes.items():
         raw = attribute.value
         content = tuple(raw) if isinstance(raw, (list, tuple)) else raw
-        if name in declared and "operand" not in declared[name].metadata:
-            found[name] = content
+        if name in names:
+            found[names[name]] = content
         elif cls.domain or content != schema.default(cls.__name__, name):
             raise LookupError(_asks(cls, name, f"{name}={content!r}"))
     places = {spec.metadata["operand"]: name for name, spec in declared.items() if "operand" in spec.metadata}

@@ -63,7 +63,11 @@ def takes(name: str, argument: str) -> bool:
 
 
 def keras_layer(*names: str, vet: Vet | None = None) -> Callable[[F], F]:
-    """Mark a static method `capture(g, layer, *inputs)` as the reading of these Keras layer classes."""
+    """Mark a static method `capture(g, layer, *inputs)` as the reading of these Keras layer classes.
+
+    A class that is not Keras's own is named as Keras registers it, 'package>Name'. A mask comes as the keyword `mask`
+    or as `masks`, see `takes`. A layer of several outputs gives a tuple.
+    """
     return _mark("layer", names, vet)
 
 
@@ -71,7 +75,7 @@ def keras_mask(*names: str) -> Callable[[F], F]:
     """Mark a static method `mask(g, layer, inputs, masks)` as what these Keras layer classes make of masks.
 
     `inputs` are the tensors of the first argument, `masks` what lies beside them; it gives the mask beside the output
-    or None. Classes without one hand on the mask of their input, as keras.Layer does.
+    or None, of several outputs a tuple. Classes without one hand on the mask of their input, as keras.Layer does.
     """
     return _mark("mask", names)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter.ops.dot import lettered
 from converter.ops.records import Call, Infix, Layer, Module, Record, Ref, rewritten
 
 CONV = ("stride", "padding", "output_padding", "dilation", "groups")
@@ -81,7 +82,7 @@ def _keras(layer: Layer) -> Record:
     elif layer.cls == "Dense":
         made = Infix("@", x, kernel)
     elif layer.cls == "EinsumDense":
-        made = Call("ops.einsum", (layer.kwargs["equation"], x, kernel))
+        made = Call("ops.einsum", (lettered(layer.kwargs["equation"]), x, kernel))
     elif layer.cls == "Embedding":
         made = Call("ops.take", (weights["embeddings"], x), {"axis": 0})
     elif layer.cls in ("LayerNormalization", "GroupNormalization"):

@@ -1,4 +1,4 @@
-"""Classes of torch.nn that are read as a whole: their rows, and what must be known of them to keep them so."""
+"""Classes of PyTorch that are read as a whole: their rows, and what must be known of them to keep them so."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class TorchLeaf(Protocol):
 
 
 class TorchModule(NamedTuple):
-    """How a class of torch.nn is read as a whole: `row(g, leaf, *args, **kwargs)` writes it.
+    """How a class is read as a whole: `row(g, leaf, *args, **kwargs)` writes it.
 
     `outputs(module, *args, **kwargs)` says as Made what the call of a live module gives, in the structure that it gives
     it in; without it live modules are not kept whole. `options(calls)` reads the options off the calls in an exported
@@ -48,8 +48,10 @@ TORCH_MODULES: dict[str, TorchModule] = {}
 
 
 def torch_module(*names: str, outputs: Outputs | None = None, options: ReadOptions | None = None) -> Callable[[F], F]:
-    """Mark a static method `capture(g, leaf, *args, **kwargs)` as the reading of these classes of torch.nn as a whole.
+    """Mark a static method `capture(g, leaf, *args, **kwargs)` as the reading of these classes as a whole.
 
+    A class of torch.nn is named 'GRU', one of another package 'package.module.Name', and a part that a generated file
+    brings along 'kconvert>Name': such a class says `kconvert = "Name"`, and whoever changes it takes that line out.
     It is given the values of the tensors in forward's arguments. See TorchModule for `outputs` and `options`.
     """
 
