@@ -112,7 +112,8 @@ def stand_in(key: str, class_name: str, given: Any) -> type:
 
 def _own(layer: Any) -> dict[str, Any]:
     """What Keras's tracking of attributes does not see: data, module, held, filled."""
-    return vars(layer)
+    found: dict[str, Any] = vars(layer)
+    return found
 
 
 def _tensor(value: Any) -> Any:
