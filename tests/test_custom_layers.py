@@ -19,7 +19,21 @@ from click.testing import CliRunner
 import converter
 from converter.cli import convert as command
 from converter.errors import Unsupported, UsageError
-from tests.own_layers import Branching, Closed, Gated, Named, Net, Pair, Pooled, Spare, Stack, Times, shifted, tripled
+from tests.own_layers import (
+    Branching,
+    Closed,
+    Gated,
+    Named,
+    Net,
+    Pair,
+    Pooled,
+    Spare,
+    Stack,
+    Times,
+    Trained,
+    shifted,
+    tripled,
+)
 from tests.own_modules import GatedTorch, Lazy, TooFew, Wrong, line
 
 L = keras.layers
@@ -190,8 +204,7 @@ def test_other_backends(backend: str, tmp_path: Path) -> None:
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import keras, converter
-from tests.own_layers import Branching, Closed, Gated, Named, Net, Pair, Pooled, Spare, Stack, Times, shifted, tripled
-from tests.own_modules import GatedTorch, Lazy, TooFew, Wrong, line
+from tests.own_layers import Gated, Closed
 
 class Mine(keras.layers.Layer):
     def __init__(self, units, **kwargs):
@@ -212,6 +225,21 @@ except converter.errors.Unsupported as error:
     assert "get_config" in str(error), error
 else:
     raise SystemExit("a layer without get_config was converted")
+
+import tensorflow as tf
+
+class Raw(keras.layers.Layer):
+    def call(self, x):
+        return tf.math.cumsum(x, axis=1)
+
+try:
+    converter.convert(keras.Model(x, Raw(name="raw")(x)), "torch")
+except converter.errors.Unsupported as error:
+    assert "Raw 'raw': its call is raw TensorFlow" in str(error), error
+    assert "line " in str(error), error
+    assert "keras.ops" in str(error) and "custom=" in str(error), error
+else:
+    raise SystemExit("a layer of raw TensorFlow was converted")
 """
     (tmp_path / "run.py").write_text(script)
     env = {**os.environ, "PYTHONPATH": str(HERE.parent), "KERAS_BACKEND": backend}
@@ -338,3 +366,21 @@ def test_functions_of_torch_for_layers_and_activations(tmp_path: Path, monkeypat
     assert not made.report.proof
     with pytest.raises(UsageError, match="a function has no place for the 5 weights"):
         converter.convert(functional(), "torch", custom={"Gated": line})
+
+
+def test_training_inside() -> None:
+    """What holds at inference too: refused where it draws, and told."""
+    x = keras.Input((3,))
+    with pytest.raises(Unsupported, match=r"drop 'drawing/drop': it is called with training=True"):
+        converter.convert(keras.Model(x, Trained(L.Dropout(0.5, name="drop"), name="drawing")(x)), "torch")
+    model = moved(keras.Model(x, Trained(L.BatchNormalization(name="norm"), name="batch")(x)))
+    made = converter.convert(model, "torch", inputs=np.arange(12, dtype="float32").reshape(4, 3) ** 2)
+    assert made.report.passed, str(made.report)
+    assert any("'norm' inside is called with training=True" in str(note) for note in made.report.notes)
+
+
+def test_mixed_precision_is_refused_with_its_dtypes() -> None:
+    x = keras.Input((3,))
+    model = keras.Model(x, Gated(4, dtype="mixed_bfloat16", name="g")(x))
+    with pytest.raises(Unsupported, match=r"it computes in bfloat16 and keeps its weights in float32.*dtype='float32'"):
+        converter.convert(model, "torch")

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter import advice
 from converter.capture import keras_nodes, torch_nodes, torch_walk
 from converter.capture.keras_open_export import (
     SCOPE,
@@ -27,10 +28,12 @@ from converter.capture.keras_open_export import (
 from converter.capture.keras_open_program import arithmetic_dtype, simplified
 from converter.capture.keras_open_worker import Worker
 from converter.capture.torch_graph import to_numpy
+from converter.errors import Unsupported
 from converter.graph.graph import Place
 from converter.ops.base import KERAS_LAYERS, KERAS_OPENED, Refusal
 
 TODO = "Write its call with keras.ops and layers, or map it by custom= (--custom)."
+ONE_DTYPE = "Make it with dtype='float32': the weights stay what they are."
 MOST_RETRIES = 8
 OWN = frozenset({"_functional", "_layers", "_modules", "_tracker", "layers"})
 """Attributes in which Keras itself keeps layers."""
@@ -78,20 +81,30 @@ def write(
     Refusal where it cannot be traced or fixes a length that the graph leaves open; Unsupported with what has no row.
     """
     if getattr(layer, "compute_dtype", None) != getattr(layer, "variable_dtype", None):
-        raise Refusal("a class of the user's is opened in one dtype, and it computes in mixed precision.", TODO)
+        why = f"it computes in {layer.compute_dtype} and keeps its weights in {layer.variable_dtype}"
+        raise Refusal(f"{why}, and a class of the user's own is opened in one dtype.", ONE_DTYPE)
     given, places = slotted((list(args), dict(kwargs)))
     specs = [spec(value, i) for i, value in enumerate(given)]
     opened: frozenset[int] = frozenset()
+    last: Refusal | None = None
     for _ in range(MOST_RETRIES):
         try:
             found = traced(g, layer, places, specs, opened)
             return _Writing(g, layer, found, given, scoped).run(), found.outputs
-        except CannotOpen as error:
+        except (CannotOpen, Unsupported) as error:
+            if last is not None and last.why == advice.TRAINING:
+                raise last from error
+            if isinstance(error, Unsupported):
+                raise
             raise Refusal(f"{error}.", TODO) from error
         except Kept as kept:  # a layer inside whose row does not take its options is opened as well
             opened |= {kept.layer}
             last = kept.refusal
-    raise last
+            if last.why == advice.TRAINING:
+                inner = layers_of(layer)[kept.layer]
+                last.inside = str(inner.name)
+                g.note(f"{type(inner).__name__} {inner.name!r} inside is called with training=True, at inference too")
+    raise last or Refusal("it cannot be opened.", TODO)
 
 
 def traced(g: Any, layer: Any, places: Any, specs: Sequence[Spec], opened: frozenset[int] = frozenset()) -> Traced:

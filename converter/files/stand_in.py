@@ -26,7 +26,7 @@ def stand_in(key: str, class_name: str, given: Any) -> type:
     """The Keras class for a name in a file, that computes what `given`, a class or function of PyTorch, does."""
     import keras
 
-    class StandIn(keras.layers.Layer):
+    class StandIn(keras.layers.Layer):  # type: ignore[misc]
         """A layer whose class is not installed."""
 
         def __init__(self, **config: Any) -> None:
@@ -37,7 +37,7 @@ def stand_in(key: str, class_name: str, given: Any) -> type:
                 (name, keras.Variable(np.zeros(shape), trainable=trained, dtype=self.variable_dtype))
                 for name, shape, trained in held
             ]
-            vars(self).update(data=config, module=None, held=variables, filled=None)
+            _own(self).update(data=config, module=None, held=variables, filled=None)
 
         def build(self, *shapes: Any, **named: Any) -> None:
             """Its weights are those of the file."""
@@ -46,18 +46,18 @@ def stand_in(key: str, class_name: str, given: Any) -> type:
         def hold(self, weights: Sequence[tuple[str, np.ndarray]]) -> None:
             """Take the file's weights; UsageError where they do not fit."""
             shapes = [(name, tuple(array.shape)) for name, array in weights]
-            filled = custom_torch.fill(vars(self)["module"], shapes, self.name)
+            filled = custom_torch.fill(_own(self)["module"], shapes, self.name)
             frozen = {each.weight for each in filled.values() if not each.trained}
             held = []
             for i, (name, array) in enumerate(weights):
                 own = {"trainable": i not in frozen, "dtype": self.variable_dtype, "name": name.replace("/", "_")}
                 held.append((name, keras.Variable(array, **own)))
-            vars(self).update(filled=filled, held=held)
+            _own(self).update(filled=filled, held=held)
 
         @property
         def variables(self) -> list[Any]:
             """The file's weights."""
-            return [variable for _, variable in vars(self).get("held", ())]
+            return [variable for _, variable in _own(self).get("held", ())]
 
         @property
         def weights(self) -> list[Any]:
@@ -70,14 +70,14 @@ def stand_in(key: str, class_name: str, given: Any) -> type:
         def get_config(self) -> dict[str, Any]:
             """The config of the file, with the names and shapes of the weights."""
             base = super().get_config()
-            shapes = [[name, list(each.shape), bool(each.trainable)] for name, each in vars(self)["held"]]
-            return {**vars(self)["data"], **base, HELD: shapes}
+            shapes = [[name, list(each.shape), bool(each.trainable)] for name, each in _own(self)["held"]]
+            return {**_own(self)["data"], **base, HELD: shapes}
 
         def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
             """The shapes that the user's module gives, asked for with zeros."""
-            if vars(self)["module"] is None:
+            if _own(self)["module"] is None:
                 shape = keras.tree.flatten(args)[0].shape
-                vars(self)["module"] = custom_torch.made(given, vars(self)["data"], key, tuple(shape))
+                _own(self)["module"] = custom_torch.made(given, _own(self)["data"], key, tuple(shape))
             one, two = (_asked(self, args, kwargs, lengths) for lengths in LENGTHS)
 
             def spec(a: Any, b: Any) -> Any:
@@ -93,12 +93,12 @@ def stand_in(key: str, class_name: str, given: Any) -> type:
 
             plain = {name: value for name, value in kwargs.items() if name not in ("training", "mask")}
             given_tensors = keras.tree.map_structure(_tensor, (args, plain))
-            if vars(self)["filled"] is None:
-                shapes = [(name, tuple(variable.shape)) for name, variable in vars(self)["held"]]
-                vars(self)["filled"] = custom_torch.fill(vars(self)["module"], shapes, self.name)
+            if _own(self)["filled"] is None:
+                shapes = [(name, tuple(variable.shape)) for name, variable in _own(self)["held"]]
+                _own(self)["filled"] = custom_torch.fill(_own(self)["module"], shapes, self.name)
             state = {}
-            for name, each in vars(self)["filled"].items():
-                tensor = _tensor(vars(self)["held"][each.weight][1])
+            for name, each in _own(self)["filled"].items():
+                tensor = _tensor(_own(self)["held"][each.weight][1])
                 state[name] = tensor if each.axes is None else tensor.permute(each.axes)
             answer = torch.func.functional_call(_module(self), state, *given_tensors)
             if keras.backend.backend() == "torch":
@@ -108,6 +108,12 @@ def stand_in(key: str, class_name: str, given: Any) -> type:
     StandIn.__name__ = StandIn.__qualname__ = class_name
     setattr(StandIn, GIVEN, (key, given))
     return StandIn
+
+
+def _own(layer: Any) -> dict[str, Any]:
+    """What Keras's tracking of attributes does not see: data, module, held, filled."""
+    found: dict[str, Any] = vars(layer)
+    return found
 
 
 def _tensor(value: Any) -> Any:

@@ -75,6 +75,8 @@ def _keras(layer: Layer) -> Record:
         kept = {name: layer.kwargs[name] for name in names if name in layer.kwargs}
         if kept.get("padding") == "causal" or "depth_multiplier" in layer.kwargs:
             raise LookupError(f"the weights of {layer.cls} are computed, and keras.ops has no such padding")
+        if layer.kwargs.get("groups", 1) != 1:
+            raise LookupError(f"the weights of {layer.cls} are computed, and keras.ops.conv takes no groups")
         kind = {"Conv": "conv", "DepthwiseConv": "depthwise_conv"}[match[1]] + ("_transpose" if match[2] else "")
         made = Call(f"ops.{kind}", (x, kernel), {**kept, "data_format": "channels_last"})
     elif layer.cls == "Dense":
