@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from converter import custom as custom_objects
 from converter import frameworks, given, proof, record_back, record_keras, record_torch, rows, saving, sources, trained
 from converter.conversion import Conversion, Placed, Turn, WeightMap, WeightMaps, output_names
 from converter.dropped import dropped_of
@@ -225,7 +226,8 @@ def _converted(source: Source, asked: Asked) -> Conversion:
         notes=list(captured.notes),
     )
     made = Conversion(asked.to, "", WeightMaps(), report)
-    made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy, pack=captured.pack)
+    made.evidence = proof.Evidence(specs=specs, to_numpy=g.to_numpy, pack=captured.pack, alone=captured.alone)
+    made.evidence.given = not captured.alone and any(each["road"] == "custom=" for each in captured.roads)
     written: Sequence[Any] = ()
     if asked.to == "keras":
         plain = duplicate(g)  # Keras has another axis order; ONNX's is made where it is asked for
@@ -261,7 +263,8 @@ def _captured(source: Source, examples: Examples) -> Any:
     if source.kind == "keras":
         from converter.capture import from_keras
 
-        return from_keras.capture(source.model, source.path is not None, examples.inputs)
+        given_for = custom_objects.of_torch(source.custom)
+        return from_keras.capture(source.model, source.path is not None, examples.inputs, given_for)
     from converter.capture import from_torch
 
     return from_torch.capture(source.model, *examples)

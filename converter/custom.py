@@ -3,8 +3,9 @@
 `custom={"pkg>Name": obj}` or `{"Name": obj}`, on the command line `--custom Name=pkg.mod:obj` or `Name=FILE.py:obj`.
 What is given is the Keras class of a layer, initializer or the like, with which the file's object is built, or a
 function for an activation or, by the layer's name or '<lambda>', for a Lambda layer: one of keras.ops, or of torch
-calls where Keras runs on torch. A layer that is built from it is opened like one of a live model, so what is written
-holds its operations, never a reference to the user's module: a generated file imports torch alone.
+calls where Keras runs on torch. Or it is a class of PyTorch, or a function on its tensors, which is written in the
+place of a layer, of a live model too, and may be given for a class that is not installed. What is written holds the
+operations, never a reference to the user's module: a generated file imports torch alone.
 """
 
 from __future__ import annotations
@@ -28,11 +29,6 @@ def check(custom: Any) -> None:
                 raise UsageError(f"--custom {name}: expected pkg.mod:obj or FILE.py:obj, received {given!r}.")
         elif not callable(given):
             raise UsageError(f"custom[{name!r}]: expected a class or a function, received a {type(given).__name__}.")
-        elif torch_module(given):
-            raise UsageError(
-                f"custom[{name!r}]: {given.__name__} is a class of PyTorch, and Keras cannot build its model with it. "
-                "Give a Keras class or function."
-            )
 
 
 def torch_module(given: Any) -> bool:
@@ -40,6 +36,11 @@ def torch_module(given: Any) -> bool:
     names = {f"{cls.__module__}.{cls.__qualname__}" for cls in getattr(given, "__mro__", ())}
     keras = any(name.startswith("keras.") for name in names)
     return "torch.nn.modules.module.Module" in names and not keras
+
+
+def of_torch(custom: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Those of the objects that are written in the place of a layer or an activation: classes of PyTorch, functions."""
+    return {name: x for name, x in objects(custom).items() if torch_module(x) or not isinstance(x, type)}
 
 
 def of_options(given: Sequence[str]) -> dict[str, str] | None:

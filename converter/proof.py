@@ -47,7 +47,11 @@ class Evidence:
     weights: list[tuple[str, Any, Callable[[np.ndarray], np.ndarray]]] = field(default_factory=list)
     to_numpy: Callable[[Any], np.ndarray] = np.asarray
     pack: Any = None
-    """The arguments of a call of a PyTorch source, where they are more than its inputs in a row."""
+    """The arguments of a call of the source, where they are more than its inputs in a row."""
+    alone: list[str] = field(default_factory=list)
+    """Layers that the user gave a class for and whose own is not there."""
+    given: bool = False
+    """Whether what the user gave is written in the place of layers that this process has."""
 
 
 def input_specs(inputs: Sequence[ir.Value]) -> list[InputSpec]:
@@ -154,7 +158,7 @@ def prove(
     """Judge a conversion and put what was found into its report."""
     evidence: Evidence = made.evidence
     _check_room(made, source)
-    reference = _reference(source, worker, evidence.pack)
+    reference = _reference(source, None if evidence.given else worker, evidence.pack)
     own = None if inputs is None else _given(evidence.specs, inputs)
     weights = compare_weights(_pairs(made)) if made.to != "onnx" else None
 
@@ -211,6 +215,8 @@ def prove(
         seed=seed,
         policy=before.policy,
     )
+    if evidence.alone:
+        made.report.nothing_to_compare(evidence.alone)
 
 
 def _check_room(made: Conversion, source: Source) -> None:

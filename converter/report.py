@@ -199,6 +199,16 @@ class Report:
             error=str(error) if hasattr(error, "outcome") else f"{type(error).__name__}: {error}",
         )
 
+    def nothing_to_compare(self, layers: Sequence[str]) -> None:
+        """Say, before all else, that layers were written as the user gave them, and that nothing else tells of them."""
+        named = ", ".join(map(repr, layers[:5])) + (", ..." if len(layers) > 5 else "")
+        has = f"the source layer{'s' * (len(layers) > 1)} {named} {'have' if len(layers) > 1 else 'has'}"
+        text = f"{has} no Keras class here; nothing to compare with: what was given for it answers on both sides"
+        self.warnings.insert(0, Remark.of(text))
+        self.proof = False
+        if self.passed:
+            self.rests_on = f"weak evidence: {text}; all else on {self.rests_on}"
+
     @property
     def proven(self) -> bool:
         """Whether source and target are equal in float64, on inputs that move every output."""

@@ -219,6 +219,9 @@ def check_custom(model: Any, kind: str, given: Any, trust: Any) -> None:
         raise UsageError(f"trust: expected True or False, received {trust!r}.")
     names = {"--custom (custom)": given, "--trust (trust)": trust or None}
     named = [name for name, value in names.items() if value is not None]
+    if kind == "keras" and not isinstance(model, str | os.PathLike) and given is not None and not trust:
+        classes = [x for x in given.values() if isinstance(x, type) and not custom_objects.torch_module(x)]
+        named = named if classes else []  # what is of PyTorch takes the place of the model's own
     if named and (kind != "keras" or not isinstance(model, str | os.PathLike)):
         what = "a live model, which has its classes" if kind == "keras" else f"a model of {NAMES.get(kind, kind)}"
         raise UsageError(f"{named[0]} is for what a Keras file names, and this is {what}. Leave it out.")

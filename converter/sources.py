@@ -212,7 +212,7 @@ def read(
     kind = kind_of(model)
     if not isinstance(model, (str, os.PathLike)):
         name = str(getattr(model, "name", "") or type(model).__name__)
-        return Source(kind, model, name, compiled=_compiled(model), record=attached(model))
+        return Source(kind, model, name, compiled=_compiled(model), custom=custom, record=attached(model))
     path = Path(model)
     made = importable(arch) if isinstance(arch, str) else arch
     if kind == "torch":

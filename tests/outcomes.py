@@ -24,6 +24,7 @@ import converter
 from converter import support
 from converter.errors import ConvertError
 from converter.ops import base
+from converter.record import ATTRIBUTE
 from tests.cases import ONE_WAY, Case, all_cases
 from tests.test_ops import build, flat, inputs_of
 from tests.torch_rows import ROWS, Fn, program
@@ -106,6 +107,7 @@ def run(case: Case) -> Ran:
     with torch.no_grad():
         got = flat(there.model(*given))
     ran.forth = len(got) == len(wanted) and all(map(close, got, wanted))
+    vars(there.model).pop(ATTRIBUTE, None)  # without the record: what is read is the PyTorch model
     try:
         back = converter.convert(there.model, "keras", example_inputs=tuple(given), verify=False)
     except ConvertError as error:

@@ -155,3 +155,37 @@ class Named(Pair):
 
     def call(self, inputs: Any) -> Any:
         return super().call(inputs["a"], inputs["b"])
+
+
+@keras.saving.register_keras_serializable("own")
+class Times(layers.Layer):
+    """What is above zero, times a factor."""
+
+    def __init__(self, factor: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, x: Any) -> Any:
+        return ops.relu(x) * self.factor
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "factor": self.factor}
+
+
+def tripled(x: Any) -> Any:
+    """An activation."""
+    return ops.relu(x) * 3.0
+
+
+class Trained(layers.Layer):
+    """A layer that calls another one as in training."""
+
+    def __init__(self, inner: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.inner = inner
+
+    def build(self, shape: Any) -> None:
+        self.inner.build(shape)
+
+    def call(self, x: Any) -> Any:
+        return self.inner(x, training=True) * 2

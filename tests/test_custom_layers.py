@@ -19,7 +19,22 @@ from click.testing import CliRunner
 import converter
 from converter.cli import convert as command
 from converter.errors import Unsupported, UsageError
-from tests.own_layers import Branching, Closed, Gated, Named, Net, Pair, Pooled, Spare, Stack, shifted
+from tests.own_layers import (
+    Branching,
+    Closed,
+    Gated,
+    Named,
+    Net,
+    Pair,
+    Pooled,
+    Spare,
+    Stack,
+    Times,
+    Trained,
+    shifted,
+    tripled,
+)
+from tests.own_modules import GatedTorch, Lazy, TooFew, Wrong, line
 
 L = keras.layers
 HERE = Path(__file__).parent
@@ -97,8 +112,8 @@ def test_each_class_is_written_once_under_its_name() -> None:
     made = converter.convert(functional(), "torch", verify=False)
     assert re.findall(r"^class (\w+)", made.source, re.M) == ["Gated", "Model"]
     assert "x = x * (1.0 + self.scale)" in made.source
-    for line in ("self.one = Gated(", "self.two = Gated(", "self.scale = nn.Parameter("):
-        assert line in made.source
+    for text in ("self.one = Gated(", "self.two = Gated(", "self.scale = nn.Parameter("):
+        assert text in made.source
     keys = [f"{layer}.{key}" for layer in ("one", "two") for key in ("dense.weight", "norm.bias", "scale")]
     assert set(keys) < set(made.model.state_dict())
     assert all(parameter.requires_grad for parameter in made.model.parameters())
@@ -189,7 +204,7 @@ def test_other_backends(backend: str, tmp_path: Path) -> None:
 import sys
 sys.path.insert(0, {str(HERE)!r})
 import keras, converter
-from tests.own_layers import Branching, Closed, Gated, Named, Net, Pair, Pooled, Spare, Stack, shifted
+from tests.own_layers import Gated, Closed
 
 class Mine(keras.layers.Layer):
     def __init__(self, units, **kwargs):
@@ -210,6 +225,21 @@ except converter.errors.Unsupported as error:
     assert "get_config" in str(error), error
 else:
     raise SystemExit("a layer without get_config was converted")
+
+import tensorflow as tf
+
+class Raw(keras.layers.Layer):
+    def call(self, x):
+        return tf.math.cumsum(x, axis=1)
+
+try:
+    converter.convert(keras.Model(x, Raw(name="raw")(x)), "torch")
+except converter.errors.Unsupported as error:
+    assert "Raw 'raw': its call is raw TensorFlow" in str(error), error
+    assert "line " in str(error), error
+    assert "keras.ops" in str(error) and "custom=" in str(error), error
+else:
+    raise SystemExit("a layer of raw TensorFlow was converted")
 """
     (tmp_path / "run.py").write_text(script)
     env = {**os.environ, "PYTHONPATH": str(HERE.parent), "KERAS_BACKEND": backend}
@@ -268,3 +298,89 @@ def test_example_inputs_that_do_not_fit() -> None:
         converter.convert(Pair(4), "torch", example_inputs=(A,))
     with pytest.raises(UsageError, match="knows its inputs"):
         converter.convert(functional(), "torch", example_inputs=(A,))
+
+
+def two_gates(tmp_path: Path) -> tuple[Any, dict[str, Path]]:
+    """A model with a layer of the user's own twice, and its files."""
+    x = keras.Input((None, 3), name="x")
+    model = moved(keras.Model(x, L.Dense(2, name="end")(Gated(4, name="two")(Gated(3, name="one")(x)))))
+    files = {suffix: tmp_path / f"m.{suffix}" for suffix in ("keras", "h5")}
+    for path in files.values():
+        model.save(path)
+    return model, files
+
+
+def test_a_class_of_torch_in_the_place_of_a_layer() -> None:
+    made = proven(converter.convert(functional(), "torch", custom={"Gated": GatedTorch}))  # Gated is there to compare
+    assert {each["road"] for each in made.report.roads} == {"custom="}
+    assert re.findall(r"^class (\w+)", made.source, re.M) == ["GatedTorch", "Model"]
+    assert re.findall(r"^(?:import|from) (\w+)", made.source, re.M) == ["torch"] * 3
+    assert ("one/dense/kernel", "one.dense.weight", (1, 0)) in [(e.source, e.target, e.axes) for e in made.mapping]
+    assert not converter.convert(functional(), "torch", custom={"own>Gated": Wrong}).report.passed
+    proven(converter.convert(functional(), "torch", custom={"Gated": Lazy}))
+    with pytest.raises(UsageError, match=r"'one' has 5 weights for 1 of TooFew's.*dense/kernel \[3, 4\].*scale \[2\]"):
+        converter.convert(functional(), "torch", custom={"Gated": TooFew})
+
+
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.parametrize(("installed", "given"), [(True, GatedTorch), (False, GatedTorch), (False, Lazy)])
+def test_a_class_of_torch_for_a_file(
+    suffix: str, installed: bool, given: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, files = two_gates(tmp_path)
+    if not installed:
+        monkeypatch.delitem(keras.saving.get_custom_objects(), "own>Gated")
+    made = converter.convert(files[suffix], "torch", custom={"own>Gated": given})
+    x = np.random.default_rng(0).normal(size=(2, 5, 3)).astype("float32")
+    np.testing.assert_allclose(made.model(torch.from_numpy(x)).detach(), model(x).detach(), rtol=1e-5, atol=1e-5)
+    assert made.report.passed
+    assert made.report.proof is installed
+    if not installed:
+        text = "the source layers 'one', 'two' have no Keras class here; nothing to compare with"
+        assert text in str(made.report.warnings[0])
+        assert made.report.rests_on.startswith("weak evidence")
+        assert "float64" in made.report.rests_on
+
+
+@pytest.mark.parametrize("name", ["line", "<lambda>"])
+def test_functions_of_torch_for_lambda_layers(name: str, tmp_path: Path) -> None:
+    x = keras.Input((3,))
+    model = keras.Model(x, L.Lambda(lambda t: keras.ops.relu(t) * 3.0, name="line")(x))
+    model.save(tmp_path / "m.keras")
+    for source in (model, tmp_path / "m.keras"):
+        made = converter.convert(source, "torch", custom={name: line})
+        assert made.report.passed, str(made.report)
+        assert torch.equal(made.model(torch.tensor([[-1.0, 0.0, 2.0]])), torch.tensor([[0.0, 0.0, 6.0]]))
+
+
+def test_functions_of_torch_for_layers_and_activations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = keras.Input((3,))
+    model = moved(keras.Model(x, Times(3.0, name="times")(L.Dense(2, activation=tripled, name="fc")(x))))
+    given = {"Times": line, "tripled": line}
+    assert proven(converter.convert(model, "torch", custom=given)).report.passed
+    assert not converter.convert(model, "torch", custom={"tripled": torch.neg}).report.passed
+    model.save(tmp_path / "m.keras")
+    monkeypatch.delitem(keras.saving.get_custom_objects(), "own>Times")
+    made = converter.convert(tmp_path / "m.keras", "torch", custom=given)
+    assert made.report.passed, str(made.report)
+    assert not made.report.proof
+    with pytest.raises(UsageError, match="a function has no place for the 5 weights"):
+        converter.convert(functional(), "torch", custom={"Gated": line})
+
+
+def test_training_inside() -> None:
+    """What holds at inference too: refused where it draws, and told."""
+    x = keras.Input((3,))
+    with pytest.raises(Unsupported, match=r"drop 'drawing/drop': it is called with training=True"):
+        converter.convert(keras.Model(x, Trained(L.Dropout(0.5, name="drop"), name="drawing")(x)), "torch")
+    model = moved(keras.Model(x, Trained(L.BatchNormalization(name="norm"), name="batch")(x)))
+    made = converter.convert(model, "torch", inputs=np.arange(12, dtype="float32").reshape(4, 3) ** 2)
+    assert made.report.passed, str(made.report)
+    assert any("'norm' inside is called with training=True" in str(note) for note in made.report.notes)
+
+
+def test_mixed_precision_is_refused_with_its_dtypes() -> None:
+    x = keras.Input((3,))
+    model = keras.Model(x, Gated(4, dtype="mixed_bfloat16", name="g")(x))
+    with pytest.raises(Unsupported, match=r"it computes in bfloat16 and keeps its weights in float32.*dtype='float32'"):
+        converter.convert(model, "torch")

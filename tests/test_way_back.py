@@ -460,6 +460,19 @@ def test_refusal(name: str) -> None:
     assert why in str(caught.value)
 
 
+@pytest.mark.parametrize("dims", [(), (0,), ((0, -1),)])
+def test_squeezing_a_batch_of_any_size(dims: tuple[Any, ...]) -> None:
+    """PyTorch squeezes a batch of 1 away, which no graph with a batch axis does."""
+    squeezes = Fn(lambda m, x: m.fc(x).squeeze(*dims), fc=nn.Linear(4, 1))
+    with pytest.raises(Unsupported, match="axis 0 may have any length") as caught:
+        converter.convert(squeezes, "keras", example_inputs=(torch.zeros(1, 4),))
+    assert "x.squeeze(-1)" in caught.value.items[0].todo
+    made = back(squeezes, (3, 4), dynamic={})
+    x = torch.randn(3, 4)
+    assert np.allclose(keras.ops.convert_to_numpy(made.model(x)), squeezes(x).detach().numpy(), atol=1e-6)
+    assert "fixed batch size 3" in str(made.report.notes)
+
+
 def test_live_module_needs_examples() -> None:
     with pytest.raises(UsageError, match="example_inputs"):
         converter.convert(nn.Linear(2, 2), "keras")

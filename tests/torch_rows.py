@@ -79,7 +79,7 @@ ROWS: dict[str, tuple[Function, tuple[int, ...]]] = {
     "reshape.default": (lambda m, x: x.reshape(-1, 3, 8), SEQUENCE),
     "flatten.using_ints": (lambda m, x: x.flatten(1), SEQUENCE),
     "unflatten.int": (lambda m, x: x.unflatten(1, (2, 2)), (2, 4)),
-    "squeeze.default": (lambda m, x: x.squeeze(), (2, 4, 1)),
+    "squeeze.default": (lambda m, x: x + x.mean(0, keepdim=True).squeeze(), (2, 4)),
     "squeeze.dim": (lambda m, x: x.squeeze(2), (2, 4, 1)),
     "squeeze.dims": (lambda m, x: x.squeeze((1, 3)), (2, 1, 4, 1)),
     "unsqueeze.default": (lambda m, x: x.unsqueeze(1), SEQUENCE),

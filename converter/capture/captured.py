@@ -21,3 +21,5 @@ class Captured:
     """Of each layer that no row has written: layer, class and road."""
     pack: Callable[[Sequence[Any]], tuple[Sequence[Any], Mapping[str, Any]]] | None = None
     """The graph's inputs -> the arguments that the model itself is called with, by position and by name."""
+    alone: list[str] = field(default_factory=list)
+    """Layers whose source is not there to be compared with."""

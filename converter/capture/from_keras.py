@@ -9,7 +9,7 @@ from typing import Any
 import onnx_ir as ir
 
 from converter import advice
-from converter.capture import keras_dtypes, keras_nodes, keras_open, keras_open_model
+from converter.capture import keras_custom, keras_dtypes, keras_nodes, keras_open, keras_open_model
 from converter.capture.captured import Captured
 from converter.capture.keras_graph import KerasGraph
 from converter.capture.keras_masks import Masks
@@ -18,7 +18,9 @@ from converter.graph.graph import Place, dims
 from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Refusal
 
 
-def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = None) -> Captured:
+def capture(
+    model: Any, share: bool = False, examples: Sequence[Any] | None = None, custom: Mapping[str, Any] | None = None
+) -> Captured:
     """Capture a built model; with `share` the graph's weights are the model's own memory.
 
     A Functional or Sequential model is walked, any other one is opened as a whole, with `examples` where its build does
@@ -35,6 +37,7 @@ def capture(model: Any, share: bool = False, examples: Sequence[Any] | None = No
             "Functional or Sequential model; call it once on an input, or give its input shape."
         )
     with KerasGraph(model.name, share, capture_layer) as g:
+        g.custom = custom or {}
         return _walked(g, graph) if graph is not None else keras_open_model.capture(g, model, examples)
 
 
@@ -58,7 +61,7 @@ def _walked(g: KerasGraph, graph: Any) -> Captured:
     if isinstance(structure, (list, tuple)) and len(structure) == 1:
         structure = structure[0]  # as Keras itself gives it back
     g.output_names = keras_nodes.names(flat)
-    return Captured(g, structure, inputs, walk.notes + g.notes, g.roads)
+    return Captured(g, structure, inputs, walk.notes + g.notes, g.roads, alone=g.alone)
 
 
 class _Walk:
@@ -186,6 +189,13 @@ def capture_layer(
 
     `masks`: what lies beside the tensors of the first argument, for a row that takes `masks`.
     """
+    found = keras_custom.given_for(g.custom, layer)
+    if found is not None:
+        g.opened(g.place.path, type(layer).__name__, "custom=")
+        if hasattr(type(layer), "kconvert_given"):
+            g.alone.append(g.place.path)
+        with g.reading(layer):
+            return keras_custom.write(g, layer, args, kwargs, *found)
     if keras_open.opens(layer):
         if kwargs.get("training") is True:
             raise Refusal(advice.TRAINING, advice.NO_TRAINING)

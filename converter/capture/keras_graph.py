@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,10 @@ class KerasGraph(GraphBuilder):
         self.layer: Any = None
         self._owners: dict[int, Any] = {}
         self.notes: list[Any] = []
+        self.custom: Mapping[str, Any] = {}
+        """Name -> the class of PyTorch or the function that the user gave for it."""
+        self.alone: list[str] = []
+        """Layers whose Keras class is not there: what is written for them has nothing to be compared with."""
         self.roads: list[dict[str, str]] = []
         """Of each layer that no row has written: layer, class and road."""
         self._worker: Worker | None = None
@@ -58,10 +62,10 @@ class KerasGraph(GraphBuilder):
         if self._worker is not None:
             self._worker.__exit__(*error)
 
-    def opened(self, path: str, cls: str) -> None:
-        """Remember that a layer was opened."""
+    def opened(self, path: str, cls: str, road: str = "opened") -> None:
+        """Remember that a layer was opened, or written as what was given for it."""
         if not any(each["layer"] == path for each in self.roads):
-            self.roads.append({"layer": path, "class": cls, "road": "opened"})
+            self.roads.append({"layer": path, "class": cls, "road": road})
 
     def worker(self) -> Worker:
         """The process that traces what has no row, where Keras's backend here is not torch."""
@@ -137,6 +141,7 @@ class KerasGraph(GraphBuilder):
             made: ir.Value = self._inner(activation, (x,), "" if own else "activation")
             return made
         name = getattr(activation, "__name__", str(activation))
+        activation = self.custom.get(name, activation)
         if activation is keras.activations.linear:
             return x
         written = KERAS_ACTIVATIONS.get(name)

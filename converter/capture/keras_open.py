@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter import advice
 from converter.capture import keras_nodes, torch_nodes, torch_walk
 from converter.capture.keras_open_export import (
     SCOPE,
@@ -27,10 +28,12 @@ from converter.capture.keras_open_export import (
 from converter.capture.keras_open_program import arithmetic_dtype, simplified
 from converter.capture.keras_open_worker import Worker
 from converter.capture.torch_graph import to_numpy
+from converter.errors import Unsupported
 from converter.graph.graph import Place
 from converter.ops.base import KERAS_LAYERS, KERAS_OPENED, Refusal
 
 TODO = "Write its call with keras.ops and layers, or map it by custom= (--custom)."
+ONE_DTYPE = "Make it with dtype='float32': the weights stay what they are."
 MOST_RETRIES = 8
 OWN = frozenset({"_functional", "_layers", "_modules", "_tracker", "layers"})
 """Attributes in which Keras itself keeps layers."""
@@ -78,34 +81,44 @@ def write(
     Refusal where it cannot be traced or fixes a length that the graph leaves open; Unsupported with what has no row.
     """
     if getattr(layer, "compute_dtype", None) != getattr(layer, "variable_dtype", None):
-        raise Refusal("a class of the user's is opened in one dtype, and it computes in mixed precision.", TODO)
-    given, slotted = _slotted((list(args), dict(kwargs)))
-    specs = [_spec(value, i) for i, value in enumerate(given)]
+        why = f"it computes in {layer.compute_dtype} and keeps its weights in {layer.variable_dtype}"
+        raise Refusal(f"{why}, and a class of the user's own is opened in one dtype.", ONE_DTYPE)
+    given, places = slotted((list(args), dict(kwargs)))
+    specs = [spec(value, i) for i, value in enumerate(given)]
     opened: frozenset[int] = frozenset()
+    last: Refusal | None = None
     for _ in range(MOST_RETRIES):
         try:
-            found = traced(g, layer, slotted, specs, opened)
+            found = traced(g, layer, places, specs, opened)
             return _Writing(g, layer, found, given, scoped).run(), found.outputs
-        except CannotOpen as error:
+        except (CannotOpen, Unsupported) as error:
+            if last is not None and last.why == advice.TRAINING:
+                raise last from error
+            if isinstance(error, Unsupported):
+                raise
             raise Refusal(f"{error}.", TODO) from error
         except Kept as kept:  # a layer inside whose row does not take its options is opened as well
             opened |= {kept.layer}
             last = kept.refusal
-    raise last
+            if last.why == advice.TRAINING:
+                inner = layers_of(layer)[kept.layer]
+                last.inside = str(inner.name)
+                g.note(f"{type(inner).__name__} {inner.name!r} inside is called with training=True, at inference too")
+    raise last or Refusal("it cannot be opened.", TODO)
 
 
-def traced(g: Any, layer: Any, slotted: Any, specs: Sequence[Spec], opened: frozenset[int] = frozenset()) -> Traced:
+def traced(g: Any, layer: Any, places: Any, specs: Sequence[Spec], opened: frozenset[int] = frozenset()) -> Traced:
     """The layer's program, traced here or in the graph's worker; CannotOpen where it cannot be."""
     import keras
 
-    args, kwargs = slotted
+    args, kwargs = places
     if keras.backend.backend() == "torch":
         return trace(layer, args, kwargs, specs, stays_whole(layer, opened))
     worker: Worker = g.worker()
     return worker.trace(layer, args, kwargs, specs, opened)
 
 
-def _slotted(structure: Any) -> tuple[list[ir.Value], Any]:
+def slotted(structure: Any) -> tuple[list[ir.Value], Any]:
     """The values of a structure in a row, and the structure with Slots in their places."""
     values: list[ir.Value] = []
 
@@ -121,12 +134,21 @@ def _slotted(structure: Any) -> tuple[list[ir.Value], Any]:
     return values, made
 
 
-def _spec(value: ir.Value, index: int) -> Spec:
+def spec(value: ir.Value, index: int) -> Spec:
     lengths: list[int | str] = []
     for axis, length in enumerate(value.shape.dims if value.shape is not None else ()):
         known = length if isinstance(length, int) else getattr(length, "value", None)
         lengths.append(known if known is not None else ("N" if axis == 0 else f"{index}:{axis}"))
     return tuple(lengths), str(value.dtype.numpy()) if value.dtype is not None else "float32"
+
+
+def check_lengths(program: Any, specs: Sequence[Spec], todo: str = TODO) -> None:
+    """Refusal where tracing has fixed a length that is open."""
+    for node, (lengths, _) in zip(torch_nodes.inputs(program), specs, strict=True):
+        for axis, (made, wanted) in enumerate(zip(torch_nodes.shape_of(node) or (), lengths, strict=True)):
+            if isinstance(wanted, str) and isinstance(made, int):
+                which = "the batch" if axis == 0 else f"axis {axis}"
+                raise Refusal(f"its code fixes {which} of an input, which the model leaves open.", todo)
 
 
 @dataclass(frozen=True)
@@ -153,18 +175,11 @@ class _Writing:
     def run(self) -> list[ir.Value]:
         """Write the program."""
         program = self.traced.program
-        self._check_lengths(program)
+        check_lengths(program, self.traced.specs)
         simplified(program)
         return torch_walk.write(
             self.g, program, self.given, self.root, self._weight, where=self._where, leaf=self._kept
         )
-
-    def _check_lengths(self, program: Any) -> None:
-        for node, (lengths, _) in zip(torch_nodes.inputs(program), self.traced.specs, strict=True):
-            for axis, (made, wanted) in enumerate(zip(torch_nodes.shape_of(node) or (), lengths, strict=True)):
-                if isinstance(wanted, str) and isinstance(made, int):
-                    which = "the batch" if axis == 0 else f"axis {axis}"
-                    raise Refusal(f"its code fixes {which} of an input, which the model leaves open.", TODO)
 
     # Where a node stands ---------------------------------------------------------------------------------------------
 
@@ -293,3 +308,16 @@ def _attribute(holder: Any, inner: Any) -> str:
             if entry is inner:
                 return f"{name.lstrip('_')}_{key}"
     return ""
+
+
+def attributes(root: Any) -> list[tuple[str, Any]]:
+    """A layer and every layer inside it with the attributes that lead to it, holders before what they hold."""
+    found: list[tuple[str, Any]] = []
+    ahead = [("", root)]
+    while ahead:
+        path, holder = ahead.pop(0)
+        found.append((path, holder))
+        for inner in holder._layers:
+            name = _attribute(holder, inner) or str(inner.name)
+            ahead.append((f"{path}/{name}" if path else name, inner))
+    return found

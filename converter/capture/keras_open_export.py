@@ -120,7 +120,7 @@ def _trace(
     keras.config.disable_traceback_filtering()
     try:
         with contextlib.ExitStack() as stack:
-            for setting in (recorder.patched(), _symbolic_sizes(), _quiet(), torch.no_grad()):
+            for setting in (recorder.patched(), _symbolic_sizes(), quiet(), torch.no_grad()):
                 stack.enter_context(setting)
             stack.enter_context(torch.fx.traceback.preserve_node_meta())
             program = torch.export.export(Opened(), tuple(given), dynamic_shapes=(tuple(dynamic),), strict=False)
@@ -299,7 +299,7 @@ def _asked(layer: Any, own: Any, args: Any, kwargs: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Without torch's log of what it could not trace: that is told as a refusal."""
     before = logging.root.manager.disable
     logging.disable(max(before, logging.ERROR))
@@ -346,10 +346,22 @@ def _reason(error: BaseException) -> str:
     kind = type(error).__name__
     if "data-dependent" in text or kind in ("GuardOnDataDependentSymNode", "DataDependentOutputException"):
         first = "it branches on the numbers of a tensor, or needs them as Python numbers, which no graph can hold"
+    elif _in_tensorflow(error):
+        first = "its call is raw TensorFlow, which works on TensorFlow's tensors alone"
     else:
         first = f"torch.export cannot trace its call: {first}"
     line = _line(error)
     return f"{first} ({line})" if line else first
+
+
+def _in_tensorflow(error: BaseException | None) -> bool:
+    """Whether the user's code has called TensorFlow, which Keras on torch never does."""
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        if any("/tensorflow/" in frame.filename.replace("\\", "/") for frame in frames):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _line(error: BaseException | None) -> str:

@@ -35,7 +35,7 @@ def capture(g: Any, model: Any, examples: Sequence[Any] | None) -> Captured:
     g.graph.outputs.extend(made)
     g.remove_unused()
     g.opened(model.name, type(model).__name__)
-    return Captured(g, _positions(outputs), [], g.notes, g.roads, Packing((args, kwargs), specs))
+    return Captured(g, _positions(outputs), [], g.notes, g.roads, Packing((args, kwargs), specs), g.alone)
 
 
 def built(model: Any, examples: Sequence[Any]) -> None:

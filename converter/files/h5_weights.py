@@ -37,7 +37,8 @@ def load_legacy(group: Any, model: Any, reading: Reading, label: str, by_order: 
     version = text_attribute(group, "keras_version") or ("1" if reading.major == 1 else reading.version)
     backend = text_attribute(group, "backend") or reading.backend
     stored = [g for g in _groups(group, label) if g.weights]
-    layers = [layer for layer in model.layers if layer.weights]
+    stored = _held(stored, model, reading)
+    layers = [layer for layer in model.layers if layer.weights and not hasattr(type(layer), "kconvert_given")]
     pairs = _pair(stored, layers, reading, label, by_order)
     problems: list[str] = []
     plans = []
@@ -55,6 +56,16 @@ def load_legacy(group: Any, model: Any, reading: Reading, label: str, by_order: 
             for variable, array in zip(step.variables, arrays, strict=True):
                 variable.assign(array)
     finalise(model)
+
+
+def _held(stored: list[Group], model: Any, reading: Reading) -> list[Group]:
+    """The groups that are not those of layers which stand in for a class that is not there: these hold them as is."""
+    standing = {reading.names.get(x.name, x.name): x for x in model.layers if hasattr(type(x), "kconvert_given")}
+    for group in stored:
+        if group.name in standing:
+            names = [name.removeprefix(f"{group.name}/").partition(":")[0] for name in group.weights]
+            standing[group.name].hold(list(zip(names, map(array_of, group.datasets), strict=True)))
+    return [group for group in stored if group.name not in standing]
 
 
 def _groups(group: Any, label: str) -> list[Group]:

@@ -24,6 +24,7 @@ from converter.files.keras_build import build_model
 from converter.files.recognise import HDF5_START, later_hdf5
 from converter.files.repairs import Reading, Repair
 from converter.files.repairs_keras1 import looks_like_keras1
+from converter.files.stand_in import hold_all
 from converter.files.vetting import ByName
 from converter.files.vetting_keras import KerasVetting
 
@@ -138,6 +139,8 @@ def _finish_zip(request: Request, config: Json, metadata: dict[str, Json], inner
     reading = Reading(major_of(version, 3), version)
     model = _build(request, config, reading, stored, keras3=True)
     h5_weights.load_keras3(str(inner), model, label)
+    with hdf5.open_h5(inner, label) as file:
+        hold_all(file, model)
     compiled = _compiled(config.get("compile_config") if isinstance(config, dict) else None)
     return KerasFile(model, reading.repairs, reading.names, compiled, version, "keras")
 

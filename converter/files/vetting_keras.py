@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 import sys
 from typing import Any
 
 from converter import advice
 from converter.files.repairs import Reading
+from converter.files.stand_in import HELD, stand_in
 from converter.files.vetting import OPERATIONS, Rows, Vetting
 
 Json = Any
@@ -31,6 +33,21 @@ class KerasVetting(Vetting):
             if isinstance(found, type) and issubclass(found, self.keras.Operation) and found.__module__ == home:
                 return home
         return None
+
+    def layer_class(self, layer: dict[str, Any], where: str) -> bool:
+        """As for all; a class or function of PyTorch gets a layer that stands in, unless Keras knows the class."""
+        name, registered = layer["class_name"], layer.get("registered_name")
+        if not super().layer_class(layer, where):
+            return False
+        key = layer["class_name"]
+        given = self.custom.get(key) if layer["module"] is None else None
+        if given is not None and not (isinstance(given, type) and issubclass(given, self.keras.Operation)):
+            known = self.keras.saving.get_registered_object(registered) if isinstance(registered, str) else None
+            real = isinstance(known, type) and issubclass(known, self.keras.Operation)
+            layer["config"].pop(HELD, None)  # of no file: it would claim weights before their file is read
+            short = re.sub(r"\W+", "", name.rsplit(">", 1)[-1]) or "Layer"
+            self.custom[key] = known if real else stand_in(key, short, given)
+        return True
 
     def known_layer(self, layer: dict[str, Any], where: str) -> bool:
         """The class is one of keras.layers; options that it does not take are left out where they say nothing."""

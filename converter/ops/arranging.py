@@ -27,6 +27,7 @@ from converter.ops.base import (
 )
 from converter.ops.embedding import Gather, axis_of
 from converter.ops.indexing import END, Expand, Slice, cut
+from converter.ops.lengths import expanded
 from converter.ops.pad import Pad
 from converter.ops.records import Call, Method, Record
 from converter.ops.shape import Concat, Reshape, Transpose, Unsqueeze
@@ -53,13 +54,16 @@ class Tile(Op):
     @torch_operation("repeat.default", "tile.default")
     @staticmethod
     def aten(g: TorchCapture, x: ir.Value, repeats: tuple[Any, ...]) -> ir.Value:
-        if any(not isinstance(r, int) for r in repeats):
-            raise Refusal("how often it repeats is known at run time only.", FIXED)
         missing = len(repeats) - len(g.shape(x))
         repeats = (1,) * -missing + tuple(repeats)
         if missing > 0:
             x = g.op(Unsqueeze(axes=tuple(range(missing))), x)
-        return g.op(Tile(repeats=repeats), x) if set(repeats) - {1} else x
+        open_ = [i for i, r in enumerate(repeats) if not isinstance(r, int)]
+        if any(g.shape(x)[axis] != 1 for axis in open_):
+            raise Refusal("how often it repeats is known at run time only.", FIXED)
+        fixed = tuple(1 if i in open_ else r for i, r in enumerate(repeats))
+        x = g.op(Tile(repeats=fixed), x) if set(fixed) - {1} else x
+        return expanded(g, x, g.made()) if open_ else x
 
     @keras_operation("Tile")
     @staticmethod

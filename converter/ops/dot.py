@@ -38,6 +38,13 @@ EPSILON = 1e-7
 """The least length that keras.utils.normalize divides by."""
 
 
+def lettered(equation: str) -> str:
+    """The equation with small letters alone: Keras finds no shape for others when it builds a model."""
+    free = (c for c in string.ascii_lowercase if c not in equation)
+    table = {c: next(free, c) for c in dict.fromkeys(equation) if c in string.ascii_uppercase}
+    return "".join(table.get(c, c) for c in equation)
+
+
 class Einsum(Op):
     """The sum of products that the equation says, as numpy has it."""
 
@@ -47,7 +54,7 @@ class Einsum(Op):
         return Call("torch.einsum", (self.equation, *n.all()))
 
     def keras(self, n: View) -> Record:
-        return Call("ops.einsum", (self.equation, *n.all()))
+        return Call("ops.einsum", (lettered(self.equation), *n.all()))
 
     @keras_operation("Einsum")
     @staticmethod

@@ -12,6 +12,7 @@ from typing import Any
 
 import onnx_ir as ir
 
+from converter.ops.dot import lettered
 from converter.ops.records import Call, Infix, Layer, Module, Record, Ref, rewritten
 
 CONV = ("stride", "padding", "output_padding", "dilation", "groups")
@@ -74,12 +75,14 @@ def _keras(layer: Layer) -> Record:
         kept = {name: layer.kwargs[name] for name in names if name in layer.kwargs}
         if kept.get("padding") == "causal" or "depth_multiplier" in layer.kwargs:
             raise LookupError(f"the weights of {layer.cls} are computed, and keras.ops has no such padding")
+        if layer.kwargs.get("groups", 1) != 1:
+            raise LookupError(f"the weights of {layer.cls} are computed, and keras.ops.conv takes no groups")
         kind = {"Conv": "conv", "DepthwiseConv": "depthwise_conv"}[match[1]] + ("_transpose" if match[2] else "")
         made = Call(f"ops.{kind}", (x, kernel), {**kept, "data_format": "channels_last"})
     elif layer.cls == "Dense":
         made = Infix("@", x, kernel)
     elif layer.cls == "EinsumDense":
-        made = Call("ops.einsum", (layer.kwargs["equation"], x, kernel))
+        made = Call("ops.einsum", (lettered(layer.kwargs["equation"]), x, kernel))
     elif layer.cls == "Embedding":
         made = Call("ops.take", (weights["embeddings"], x), {"axis": 0})
     elif layer.cls in ("LayerNormalization", "GroupNormalization"):

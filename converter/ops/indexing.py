@@ -24,7 +24,7 @@ from converter.ops.base import (
 )
 from converter.ops.embedding import axis_of
 from converter.ops.records import Call, Index, Method, Record
-from converter.ops.shape import Concat, Unsqueeze
+from converter.ops.shape import Concat, Reshape, Unsqueeze
 
 END = 2**31 - 1
 """A bound beyond every length: up to the end."""
@@ -87,6 +87,20 @@ class Squeeze(Op):
 
     def keras(self, n: View) -> Record:
         return Call("ops.squeeze", (n.x(), self.axes[0] if len(self.axes) == 1 else self.axes))
+
+    @torch_operation("squeeze.default", "squeeze.dim", "squeeze.dims")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: Any = None) -> ir.Value:
+        """Refusal for an axis of any length: it goes where it is 1 at run time, and no graph has two ranks."""
+        sizes = g.sizes(x)
+        asked = range(len(sizes)) if dim is None else dim if isinstance(dim, tuple) else (dim,)
+        open_ = sorted({a % len(sizes) for a in asked if not isinstance(sizes[a], int)}) if sizes else []
+        if open_:
+            raise Refusal(
+                f"axis {open_[0]} may have any length, and squeeze takes it away where that is 1.",
+                "Name the axes that are always 1: x.squeeze(-1). Or give that axis a fixed length: dynamic={}.",
+            )
+        return Reshape.aten(g, x)
 
     @keras_operation("Squeeze", vet=refusals.named_axes)
     @staticmethod

@@ -23,7 +23,9 @@ from converter.ops.base import (
     keras_layer,
     torch_operation,
 )
+from converter.ops.elementwise import Add, Mul
 from converter.ops.indexing import Squeeze
+from converter.ops.layer_norm import LayerNorm
 from converter.ops.records import Layer, Module, Record
 from converter.ops.shape import Transpose, Unsqueeze
 
@@ -86,6 +88,8 @@ class BatchNormalization(Op):
         eps: float,
         cudnn: bool,
     ) -> ir.Value:
+        if mean is None and x.const_value is not None and g.shape(x)[0] == 1:
+            return _standardised(g, x, weight, bias, eps)
         if training or mean is None or var is None:
             raise Refusal(
                 "it takes the statistics of the batch at inference too.", "Use track_running_stats=True and eval mode."
@@ -112,6 +116,20 @@ class BatchNormalization(Op):
         return along(
             g, BatchRenorm(**settings, **bounds, renorm_momentum=float(layer.renorm_momentum)), x, axis, *weights
         )
+
+
+def _standardised(
+    g: TorchCapture, x: ir.Value, weight: ir.Value | None, bias: ir.Value | None, eps: float
+) -> ir.Value:
+    """A kernel whose channels (1, C, ...) have mean 0 and variance 1, scaled: statistics of no batch."""
+    y = g.op(LayerNorm(axes=tuple(range(2, len(g.shape(x)))), epsilon=eps), x)
+    behind = tuple(range(1, len(g.shape(x)) - 1))
+    for op, each in ((Mul(), weight), (Add(), bias)):
+        if each is not None and each.const_value is not None:
+            y = g.op(op, y, g.reshaped(each, (*(d or 0 for d in g.shape(each)), *(1 for _ in behind))))
+        elif each is not None:
+            y = g.op(op, y, g.op(Unsqueeze(axes=behind), each))
+    return y
 
 
 class BatchRenorm(Function):

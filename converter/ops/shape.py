@@ -180,9 +180,6 @@ class Reshape(Op):
         "_unsafe_view.default",
         "flatten.using_ints",
         "unflatten.int",
-        "squeeze.default",
-        "squeeze.dim",
-        "squeeze.dims",
         "unsqueeze.default",
     )
     @staticmethod

@@ -45,25 +45,69 @@ def image_model(name: str, size: int, **options: Any) -> Callable[[], tuple[Any,
     return make
 
 
-def text_model() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """BERT of transformers, small."""
+def language(kind: str, **options: Any) -> Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]:
+    """A model of transformers on words, small, with a mask."""
+
+    def make() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+        import torch
+        import transformers
+
+        config = getattr(transformers, kind.removesuffix("Model").removesuffix("Encoder") + "Config")
+        ids = torch.randint(0, SMALL["vocabulary"], (2, SMALL["length"]))
+        mask = torch.ones_like(ids)
+        mask[1, 15:] = 0
+        made = getattr(transformers, kind)(config(vocab_size=SMALL["vocabulary"], **options))
+        return made, (), {"input_ids": ids, "attention_mask": mask}
+
+    return make
+
+
+def patches() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """ViT of transformers, small."""
     import torch
-    from transformers import BertConfig, BertModel
+    from transformers import ViTConfig, ViTModel
 
-    config = BertConfig(
-        vocab_size=SMALL["vocabulary"],
-        hidden_size=SMALL["hidden"],
-        num_hidden_layers=SMALL["layers"],
-        num_attention_heads=SMALL["heads"],
-        intermediate_size=4 * SMALL["hidden"],
-        max_position_embeddings=64,
-    )
-    ids = torch.randint(0, SMALL["vocabulary"], (2, SMALL["length"]))
-    mask = torch.ones_like(ids)
-    mask[1, 15:] = 0
-    return BertModel(config), (), {"input_ids": ids, "attention_mask": mask}
+    config = ViTConfig(**WIDTHS, image_size=32, patch_size=8)
+    return ViTModel(config), (), {"pixel_values": torch.randn(2, 3, 32, 32)}
 
 
+def encoder() -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """nn.TransformerEncoder with a padding mask. Its fast path zeroes padded rows, which the exported graph does not:
+    it is off here."""
+    import torch
+    from torch import nn
+
+    torch.backends.mha.set_fastpath_enabled(False)
+    layer = nn.TransformerEncoderLayer(SMALL["hidden"], SMALL["heads"], 4 * SMALL["hidden"], batch_first=True)
+    mask = torch.zeros(2, SMALL["length"], dtype=torch.bool)
+    mask[1, 15:] = True
+    words = torch.randn(2, SMALL["length"], SMALL["hidden"])
+    model = nn.TransformerEncoder(layer, SMALL["layers"], enable_nested_tensor=False)
+    return model, (), {"src": words, "src_key_padding_mask": mask}
+
+
+WIDTHS = {
+    "hidden_size": SMALL["hidden"],
+    "num_hidden_layers": SMALL["layers"],
+    "num_attention_heads": SMALL["heads"],
+    "intermediate_size": 4 * SMALL["hidden"],
+}
+POSITIONS = {"max_position_embeddings": 64}
+GPT2 = {"n_embd": SMALL["hidden"], "n_layer": SMALL["layers"], "n_head": SMALL["heads"], "n_positions": 64}
+DISTIL = {"dim": SMALL["hidden"], "n_layers": SMALL["layers"], "n_heads": SMALL["heads"], "hidden_dim": 256}
+T5 = {"d_model": SMALL["hidden"], "d_kv": 16, "d_ff": 256, "num_layers": SMALL["layers"], "num_heads": SMALL["heads"]}
+LENGTHS: dict[str, Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]] = {
+    "torch.nn.TransformerEncoder": encoder,
+    "transformers.BertModel": language("BertModel", **WIDTHS, **POSITIONS),
+    "transformers.DistilBertModel": language("DistilBertModel", **DISTIL, **POSITIONS),
+    "transformers.GPT2Model": language("GPT2Model", **GPT2, use_cache=False, bos_token_id=1, eos_token_id=2),
+    "transformers.T5EncoderModel": language("T5EncoderModel", **T5),
+    "transformers.RoFormerModel": language("RoFormerModel", **WIDTHS, **POSITIONS, embedding_size=64),
+    "transformers.LlamaModel": language("LlamaModel", **WIDTHS, **POSITIONS, num_key_value_heads=2, use_cache=False),
+    "transformers.RobertaModel": language("RobertaModel", **WIDTHS, **POSITIONS),
+    "transformers.AlbertModel": language("AlbertModel", **WIDTHS, **POSITIONS, embedding_size=32),
+}
+"""Networks on words, of which batch and length are dynamic."""
 TORCH: dict[str, Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]] = {
     "torchvision.convnext_tiny": vision("convnext_tiny", 64),
     "torchvision.vit_b_32": vision("vit_b_32", 64, image_size=64),
@@ -74,7 +118,19 @@ TORCH: dict[str, Callable[[], tuple[Any, tuple[Any, ...], dict[str, Any]]]] = {
     "torchvision.resnet18": vision("resnet18", 64),
     "timm.mixer_s32_224": image_model("mixer_s32_224", 64, img_size=64),
     "timm.convnext_atto": image_model("convnext_atto", 64),
-    "transformers.BertModel": text_model,
+    "timm.vit_tiny_patch16_224": image_model("vit_tiny_patch16_224", 64, img_size=64),
+    "timm.efficientnet_b0": image_model("efficientnet_b0", 64),
+    "timm.regnety_002": image_model("regnety_002", 64),
+    "timm.mobilevitv2_050": image_model("mobilevitv2_050", 96),
+    "timm.levit_128s": image_model("levit_128s", 224),
+    "timm.resnetv2_50": image_model("resnetv2_50", 64),
+    "timm.edgenext_xx_small": image_model("edgenext_xx_small", 64),
+    "timm.poolformer_s12": image_model("poolformer_s12", 64),
+    "timm.coatnet_pico_rw_224": image_model("coatnet_pico_rw_224", 64, img_size=64),
+    "timm.xcit_nano_12_p16_224": image_model("xcit_nano_12_p16_224", 64, img_size=64),
+    "timm.resnetv2_50x1_bit": image_model("resnetv2_50x1_bit", 64),
+    "transformers.ViTModel": patches,
+    **LENGTHS,
 }
 
 
@@ -143,7 +199,10 @@ def from_torch(name: str) -> dict[str, Any]:
     model, args, kwargs = TORCH[name]()
     model.eval()
     drawn(model)
-    made = converter.convert(model, "keras", example_inputs=args or None, example_kwargs=kwargs or None)
+    dynamic = {key: {0: "batch", 1: "length"} for key in kwargs} if name in LENGTHS else None
+    made = converter.convert(
+        model, "keras", example_inputs=args or None, example_kwargs=kwargs or None, dynamic=dynamic
+    )
     wanted = sum(p.numel() for p in model.parameters() if p.requires_grad)
     found = sum(int(w.value.numel() if hasattr(w.value, "numel") else 0) for w in made.model.trainable_weights)
     return {"made": made, "parameters": (wanted, found)}
@@ -184,10 +243,12 @@ def main(names: list[str]) -> int:
         told = row["parameters"][0] == row["parameters"][1] or bool(made.report.trainable["why"])
         shown = made.report.passed and made.report.proof and told
         failed += not shown
+        dynamic = {axis for axes in report["dynamic"].values() for axis in axes if isinstance(axis, str)}
         print(
             f"{name:34} {'shown' if shown else 'NOT SHOWN'} passed={made.report.passed} proof={made.report.proof} "
             f"float64={max(errors, default=-1):.1e} parameters={row['parameters']} "
-            f"lines={len(made.source.splitlines())} "
+            f"lines={len(made.source.splitlines())} transposes={made.report.transposes} "
+            f"dynamic={sorted(dynamic)} "
             f"{time.perf_counter() - started:.0f} s {report.get('warnings')} {report['trainable']['why']}",
             flush=True,
         )

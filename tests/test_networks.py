@@ -1,4 +1,5 @@
-"""Reshapes that merge axes and split them again are done without; several in a row become one."""
+"""What networks of PyTorch do on the way to Keras: reshapes that merge axes and split them again are done without,
+several in a row become one; epsilons, kernels and tables that depend on what is given."""
 
 from __future__ import annotations
 
@@ -129,3 +130,39 @@ def test_the_epsilon_of_a_precision_is_a_number() -> None:
     assert any("epsilon=1.1920928955078125e-07" in note for note in made.report.to_dict()["notes"])
     with pytest.raises(converter.errors.Unsupported, match="eps=None"):
         converter.convert(Plain().double(), "keras", example_inputs=(torch.randn(2, 6).double(),), verify=False)
+
+
+class Standardised(nn.Conv2d):
+    """A kernel of mean 0 and variance 1, by the statistics of a batch that it is."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain = torch.arange(float(self.out_channels)) * 0.2 + 0.5
+        flat = self.weight.reshape(1, self.out_channels, -1)
+        kernel = nn.functional.batch_norm(flat, None, None, gain, gain - 1.0, training=True, eps=1e-6)
+        return nn.functional.conv2d(x, kernel.reshape_as(self.weight), self.bias, groups=self.groups)
+
+
+def test_a_standardised_kernel_has_no_statistics_of_a_batch() -> None:
+    model = Standardised(4, 6, 3)
+    made = converter.convert(model, "keras", example_inputs=(torch.randn(2, 4, 7, 5),))
+    assert made.report.passed
+    assert made.report.proof
+    with pytest.raises(converter.errors.Unsupported, match="takes no groups"):
+        converter.convert(Standardised(4, 6, 3, groups=2), "keras", example_inputs=(torch.randn(2, 4, 7, 5),))
+    batch = nn.BatchNorm1d(4, track_running_stats=False)
+    with pytest.raises(converter.errors.Unsupported, match="statistics of the batch"):
+        converter.convert(batch, "keras", example_inputs=(torch.randn(2, 4),))
+
+
+def test_a_table_is_repeated_as_often_as_there_are_examples() -> None:
+    class Placed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.randn(1, 2, 3))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([x, self.table.repeat(x.shape[0], 2, 1)], 1)
+
+    made = converter.convert(Placed(), "keras", example_inputs=(torch.randn(2, 4, 3),))
+    assert made.report.passed
+    assert made.report.proof
