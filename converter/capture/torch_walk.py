@@ -16,6 +16,7 @@ from converter.capture.torch_memory import IN_TRAINING, Memory, written
 from converter.capture.torch_nodes import Where
 from converter.errors import Item, Unsupported
 from converter.graph.graph import GraphBuilder, Place
+from converter.ops import schema
 from converter.ops.base import TORCH_OPERATIONS, Refusal
 from converter.ops.cast import Cast
 
@@ -196,7 +197,11 @@ class _Walk:
             return self.reading.leaf(named, attributes, tuple(self._value(v) for v in inputs))
         row = TORCH_OPERATIONS.get(name) or torch_activations.activation(name)
         if row is not None:
-            return row(self.torch, *[self._value(v) for _, v in torch_nodes.arguments(node)])
+            values = [self._value(v) for _, v in torch_nodes.arguments(node)]
+            try:
+                return row(self.torch, *values)
+            except schema.Refused as error:
+                raise Refusal(f"it is given what its operator in ONNX is not made for: {error}.") from error
         within = torch_parts.inlined(node)
         if within is not None:
             return self._inside(within, None, "")

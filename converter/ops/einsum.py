@@ -7,8 +7,8 @@ from typing import Any
 
 import onnx_ir as ir
 
-from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Type, View, keras_layer
-from converter.ops.dot import Einsum, summed
+from converter.ops.base import Builder, Capture, Dims, Function, Op, Perm, Type, View, keras_layer, there
+from converter.ops.dot import summed
 from converter.ops.elementwise import Add
 from converter.ops.linear import Gemm, Linear
 from converter.ops.records import Call, Layer, Record
@@ -26,7 +26,10 @@ class EinsumDense(Function):
         return x, weight, out
 
     def outputs(self, *types: Type | None) -> tuple[Type, ...]:
-        return Einsum(equation=self.equation).outputs(*types)
+        letters, weight, out = self.terms()
+        x, kernel = there(types)[:2]  # ONNX's own Einsum has no bfloat16, and the body casts
+        lengths = dict(zip(letters + weight, (*x.shape, *kernel.shape), strict=True))
+        return (Type(tuple(lengths[c] for c in out), x.dtype),)
 
     def permuted(self, perm: Perm, shape: Dims) -> tuple[Op, Perm] | None:
         x, weight, out = self.terms()

@@ -88,9 +88,14 @@ class Squeeze(Op):
     def keras(self, n: View) -> Record:
         return Call("ops.squeeze", (n.x(), self.axes[0] if len(self.axes) == 1 else self.axes))
 
-    @torch_operation("squeeze.default", "squeeze.dim", "squeeze.dims")
+    @torch_operation("squeeze.default")
     @staticmethod
-    def aten(g: TorchCapture, x: ir.Value, dim: Any = None) -> ir.Value:
+    def every(g: TorchCapture, x: ir.Value) -> ir.Value:
+        return Squeeze.aten(g, x, None)
+
+    @torch_operation("squeeze.dim", "squeeze.dims")
+    @staticmethod
+    def aten(g: TorchCapture, x: ir.Value, dim: Any) -> ir.Value:
         """Refusal for an axis of any length: it goes where it is 1 at run time, and no graph has two ranks."""
         sizes = g.sizes(x)
         asked = range(len(sizes)) if dim is None else dim if isinstance(dim, tuple) else (dim,)

@@ -113,12 +113,16 @@ def numbers(array: np.ndarray) -> bytes:
     return made
 
 
+class Refused(ValueError):
+    """ONNX refuses the inputs of a node: their dtypes, or their shapes."""
+
+
 def infer(
     op: str, attributes: Sequence[ir.Attr], inputs: Sequence[Given | None], count: int, outer: Mapping[str, Given]
 ) -> list[Given]:
     """The outputs of a node of ONNX's own domain; `outer` are the values that graphs among its attributes capture.
 
-    Raises ValueError where ONNX refuses the inputs, or cannot say how many axes an output has.
+    Raises Refused where ONNX refuses the inputs, ValueError where it cannot say how many axes an output has.
     """
     return list(_infer(op, tuple(map(_Content, attributes)), tuple(inputs), count, tuple(outer.items())))
 
@@ -157,8 +161,8 @@ def _infer(
     opsets = [onnx.OperatorSetIdProto(domain=domain, version=v) for domain, v in (("", OPSET), (DOMAIN, 1))]
     try:
         found = onnx.shape_inference.infer_node_outputs(schema, node, types, data, opset_imports=opsets)
-    except onnx.shape_inference.InferenceError as error:
-        raise ValueError(f"ONNX refuses the inputs of {op}: {error}") from error
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise Refused(f"ONNX refuses the inputs of {op}: {error}") from error
     return tuple(_given(op, i, found.get(f"out{i}")) for i in range(count))
 
 

@@ -86,4 +86,7 @@ CASES: list[Case] = [
     row("nan_to_num", lambda o, x, y: o.nan_to_num(x / o.relu(y), nan=0.5, posinf=2.0, neginf=-2.0)),
     row("tril", lambda o, x, y: o.tril(x)),
     row("triu", lambda o, x, y: o.triu(x, k=1)),
+    row("concatenate", lambda o, x, y: o.concatenate([x, y, x], axis=1)),
+    row("ones_like", lambda o, x, y: o.add(x, o.ones_like(y))),
+    row("zeros_like", lambda o, x, y: o.maximum(x, o.zeros_like(y))),
 ]
