@@ -142,7 +142,8 @@ def test_layers_of_every_policy(case: Case, name: str) -> None:
     keras.utils.set_random_seed(0)
     with policy_of(name):
         model = seeded(case.make(keras))
-        compare(model, case, mixed=DTYPES.get(name, ""))
+        mixed = DTYPES.get(name, "")  # what comes out wider than the policy was computed of numbers that are not
+        compare(model, case, mixed=mixed, within=mixed)
 
 
 def sequence(shape: tuple[int, ...], dtype: str, *layers: Any) -> Any:

@@ -219,29 +219,25 @@ def test_operations_in_h5_of_keras3(tmp_path: Path) -> None:
 
 
 WATCHED = """
-import sys, time
+import sys
 from converter.cli import main
 try:
     main(sys.argv[1:])
 finally:
-    print(sorted({"torch", "keras", "tensorflow", "onnxruntime"} & set(sys.modules)), time.process_time())
+    print(sorted({"torch", "keras", "tensorflow", "onnxruntime"} & set(sys.modules)))
 """
 
 
 @pytest.mark.parametrize("ending", ["keras", "h5"])
 def test_refusal_imports_no_framework(tmp_path: Path, ending: str) -> None:
-    """Everything is listed for not much more than the imports of what reads a file, and no process is started."""
+    """Everything is listed before a framework is there; bench_process.py measures what that takes."""
     path = tmp_path / f"m.{ending}"
     BAD["sequential"]().save(path)
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-c", WATCHED, str(path), "--to", "torch"]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
     assert done.returncode == 3, done.stderr
-    loaded, seconds = done.stdout.strip().rsplit(" ", 1)
-    assert loaded == "[]"
-    least = "import click, h5py, onnx_ir, time; print(time.process_time())"
-    alone = subprocess.run([sys.executable, "-c", least], env=env, capture_output=True, text=True, timeout=60)
-    assert float(seconds) < 2.5 * float(alone.stdout)
+    assert done.stdout.strip() == "[]"
     for word in ("GRU 'gru'", "Dense 'd'"):
         assert word in done.stderr
     assert sorted(p.name for p in tmp_path.iterdir()) == [path.name]

@@ -15,6 +15,7 @@ from converter.capture.keras_graph import KerasGraph
 from converter.capture.keras_masks import Masks
 from converter.errors import Item, Unsupported, UsageError
 from converter.graph.graph import Place, dims
+from converter.ops import schema
 from converter.ops.base import KERAS_LAYERS, KERAS_OPERATIONS, VETS, Given, Refusal
 
 
@@ -131,11 +132,7 @@ class _Walk:
         kwargs = keras.tree.map_structure(self._value, step.kwargs)
         try:
             with self.g.at(place):
-                if is_layer:
-                    kwargs = {**kwargs, **self.masks.arguments(step)}
-                    result = capture_layer(self.g, operation, args, kwargs, masks=self.masks.beside(step))
-                else:
-                    result = self._operation(operation, cls, step, args, kwargs)
+                result = self._result(step, args, kwargs)
         except Unsupported as error:  # what an opened layer does without a row
             self.items += [item for item in error.items if item not in self.items]
             result = [self._unknown(t) for t in step.outputs]
@@ -148,6 +145,18 @@ class _Walk:
             self.values[id(tensor)] = value
         if is_layer:
             self.masks.follow(step, place, self._value)
+
+    def _result(self, step: keras_nodes.Step, args: Any, kwargs: Any) -> Any:
+        """What a call gives, by its row; Refusal where ONNX's operator does not take what it is given."""
+        import keras
+
+        try:
+            if isinstance(step.operation, keras.Layer):
+                kwargs = {**kwargs, **self.masks.arguments(step)}
+                return capture_layer(self.g, step.operation, args, kwargs, masks=self.masks.beside(step))
+            return self._operation(step.operation, type(step.operation).__name__, step, args, kwargs)
+        except schema.Refused as error:
+            raise Refusal(f"it is given what its operator in ONNX is not made for: {error}.") from error
 
     def _operation(self, operation: Any, cls: str, step: keras_nodes.Step, args: Any, kwargs: Any) -> Any:
         import keras

@@ -9,6 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from converter.ops.base import (
+    Builder,
     Capture,
     Op,
     Refusal,
@@ -107,7 +108,7 @@ class Where(Op):
 # PyTorch's dtypes --------------------------------------------------------------------------------------------------
 
 
-def cast(g: TorchCapture, x: ir.Value, to: ir.DataType | None) -> ir.Value:
+def cast(g: Builder, x: ir.Value, to: ir.DataType | None) -> ir.Value:
     """The value in a dtype; as it is where it has that dtype or none is asked for."""
     return x if to is None or x.dtype == to else g.op(Cast(to=int(to)), x)
 

@@ -171,8 +171,8 @@ class TopK(Op):
     @keras_operation("TopK")
     @staticmethod
     def operation(g: Capture, operation: Any, x: ir.Value) -> Any:
-        values, places = g.several(TopK(axis=len(g.shape(x)) - 1, k=(int(operation.k),)), x)
-        return values, g.op(Cast(to=int(ir.DataType.INT32)), places)
+        values, places = g.several(TopK(axis=len(g.shape(x)) - 1, k=(int(operation.k),)), _sortable(g, x))
+        return cast(g, values, x.dtype), g.op(Cast(to=int(ir.DataType.INT32)), places)
 
 
 class Sort(Function):
@@ -256,7 +256,7 @@ def _sorted(g: TorchCapture, x: ir.Value, dim: int, descending: bool) -> tuple[i
     return cast(g, values, x.dtype), places
 
 
-def _sortable(g: TorchCapture, x: ir.Value) -> ir.Value:
+def _sortable(g: Builder, x: ir.Value) -> ir.Value:
     """The value in a dtype that ONNX sorts, and in the same order."""
     wider = {ir.DataType.BOOL: ir.DataType.INT32, ir.DataType.BFLOAT16: ir.DataType.FLOAT}
     return cast(g, x, wider.get(x.dtype, x.dtype)) if x.dtype is not None else x
