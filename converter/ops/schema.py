@@ -127,12 +127,26 @@ def infer(
     return list(_infer(op, tuple(map(_Content, attributes)), tuple(inputs), count, tuple(outer.items())))
 
 
+PLAIN = frozenset(
+    getattr(ir.AttributeType, name) for name in ("INT", "FLOAT", "STRING", "INTS", "FLOATS", "STRINGS")
+)
+"""Attributes whose values are compared as they are."""
+
+
 class _Content:
     """An attribute, compared by what it holds."""
 
     def __init__(self, attribute: ir.Attr) -> None:
-        self.proto = ir.to_proto(attribute)
-        self.key = self.proto.SerializeToString()
+        self.attribute = attribute
+        value = attribute.value
+        plain = tuple(value) if isinstance(value, (list, tuple)) else value
+        held = plain if attribute.type in PLAIN else self.proto.SerializeToString()
+        self.key = (attribute.name, attribute.type, held)
+
+    @property
+    def proto(self) -> Any:
+        """The attribute as ONNX has it."""
+        return ir.to_proto(self.attribute)
 
     def __hash__(self) -> int:
         return hash(self.key)
