@@ -147,7 +147,7 @@ def run(asked: Asked, proving: Proving | None, output: Output | None = None) -> 
         frameworks.import_keras()
     if proving is not None:
         frameworks.check_device(proving.device)
-    with room(), contextlib.ExitStack() as stack:
+    with room(), frameworks.unasked(), contextlib.ExitStack() as stack:
         worker = None
         if from_file and proving is not None:
             if proving.own:

@@ -83,6 +83,25 @@ def hide_others(backend: str) -> None:
         sys.meta_path[:] = [_Without(finder, names) for finder in sys.meta_path]
 
 
+@contextlib.contextmanager
+def unasked() -> Iterator[None]:
+    """Keras serialises without importing TensorFlow to ask of each value whether it is one of TensorFlow's.
+
+    In a process of the user's, where TensorFlow is not there yet: afterwards Keras may look for it again. Keras says by
+    no public name whether it has looked.
+    """
+    lazy = getattr(sys.modules.get("keras.src.utils.module_utils"), "tensorflow", None)
+    unknown = "tensorflow" not in sys.modules and getattr(lazy, "_available", False) is None
+    if not unknown or os.environ.get("KERAS_BACKEND") == "tensorflow":
+        yield
+        return
+    vars(lazy)["_available"] = False
+    try:
+        yield
+    finally:
+        vars(lazy)["_available"] = None
+
+
 class _Without:
     """A finder of modules that finds some of them no longer.
 

@@ -101,3 +101,27 @@ print(json.dumps({"backend": os.environ.get("KERAS_BACKEND", "")}))
 def test_backend(keras_json: str, backend: str, tmp_path: Path) -> None:
     """No keras.json, the one that Keras writes by itself, choices of the user (left to Keras), a damaged one."""
     assert run(CHOSEN, tmp_path, keras_json) == {"backend": backend}
+
+
+LIVE = """
+import json, sys
+import keras
+import converter
+model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+made = converter.convert(model, "torch", verify={verify})
+made.model
+seen = ["tensorflow" in sys.modules]
+keras.saving.serialize_keras_object(model)  # Keras looks for TensorFlow itself, and may still
+print(json.dumps([*seen, "tensorflow" in sys.modules]))
+"""
+
+
+@pytest.mark.tensorflow
+@pytest.mark.parametrize("verify", [False, True])
+def test_a_conversion_in_a_user_s_process_imports_no_tensorflow(tmp_path: Path, verify: bool) -> None:
+    """Keras asks of each value that it serialises whether it is TensorFlow's: seconds, and the order of imports."""
+    env = {**os.environ, "KERAS_BACKEND": "torch", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    command = [sys.executable, "-c", LIVE.format(verify=verify)]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout.splitlines()[-1]) == [False, True]
